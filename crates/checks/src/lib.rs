@@ -1,0 +1,1 @@
+//! Checkers and the station that runs them over a block source

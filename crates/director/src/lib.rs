@@ -1,0 +1,1 @@
+//! The cloud site: chamber, vault, catalog

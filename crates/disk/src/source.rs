@@ -1,0 +1,116 @@
+//! What every image format offers to its readers.
+
+use std::fmt;
+
+/// An image format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The bytes of the disk as they are.
+    Raw,
+    /// QEMU copy-on-write, version 2 or 3.
+    Qcow2,
+}
+
+impl Format {
+    /// Returns the name that reports and flags use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a span of a disk holds data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanKind {
+    /// Data: has to be read.
+    Data,
+    /// Reads as zeros, and the format says so: need not be read.
+    Zero,
+}
+
+/// A span of a disk with one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// What it is.
+    pub kind: SpanKind,
+    /// Number of bytes from the offset that was asked for, at least 1.
+    pub length: u64,
+}
+
+/// Why a source could not be opened or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("cannot {what} at byte {offset:#x}")]
+    Io {
+        /// What was attempted, such as `read L2 table`.
+        what: &'static str,
+        /// Where, in the file that was read.
+        offset: u64,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The image contradicts its own format.
+    #[error("damaged {format} image: {what} at byte {offset:#x}")]
+    Damaged {
+        /// Its format.
+        format: Format,
+        /// What is wrong.
+        what: &'static str,
+        /// Where, in the file that was read.
+        offset: u64,
+    },
+    /// The image is fine and uses something that is not supported.
+    #[error("unsupported {format} image: {what}")]
+    Unsupported {
+        /// Its format.
+        format: Format,
+        /// What it uses.
+        what: String,
+    },
+    /// The image refers to another file that the caller did not allow.
+    #[error("the image refers to {what} {name:?}, which was not allowed")]
+    Reference {
+        /// What kind of file.
+        what: &'static str,
+        /// The name that the image gives, escaped.
+        name: String,
+    },
+    /// The caller asked for bytes behind the end.
+    #[error("read of {length} bytes at {offset:#x} is behind the end of a disk of {size} bytes")]
+    OutOfRange {
+        /// First byte asked for.
+        offset: u64,
+        /// Number of bytes asked for.
+        length: u64,
+        /// Size of the disk.
+        size: u64,
+    },
+}
+
+/// A disk that can be read at any offset, from several threads at once.
+pub trait BlockSource: Send + Sync + fmt::Debug {
+    /// Returns the virtual size in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` with the bytes from `offset`; both may be any number of bytes.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
+
+    /// Tells what starts at `offset`, which is below [`Self::size`].
+    ///
+    /// The span may end earlier than the data or the zeros do; it never reaches behind the end.
+    fn span_at(&self, offset: u64) -> Result<Span, Error>;
+
+    /// Returns the format of the image that the bytes come from.
+    fn format(&self) -> Format;
+}

@@ -1,0 +1,1 @@
+//! Signed records of a transfer and their offline verification

@@ -1,0 +1,1 @@
+//! The source site: reads, inspects, sends what is cleared

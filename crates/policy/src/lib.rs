@@ -1,0 +1,1 @@
+//! Documents in, findings in, verdict out; the only maker of Cleared

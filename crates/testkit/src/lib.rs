@@ -1,0 +1,1 @@
+//! Builds guests and images for tests from code and distribution packages

@@ -1,0 +1,1 @@
+//! One transfer as an I/O-free state machine: wire format, sender, receiver, resume
