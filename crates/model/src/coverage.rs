@@ -19,12 +19,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [
-        Self::Encrypted,
-        Self::Unreadable,
-        Self::Limit,
-        Self::Unsupported,
-    ];
+    pub const ALL: [Self; 4] = [Self::Encrypted, Self::Unreadable, Self::Limit, Self::Unsupported];
 
     /// Returns the name that reports and policies use.
     pub const fn name(self) -> &'static str {

@@ -91,9 +91,7 @@ impl<'de> Deserialize<'de> for Confidence {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = f64::deserialize(deserializer)?;
         if !(0.0..=1.0).contains(&value) {
-            return Err(serde::de::Error::custom(
-                "a confidence lies between 0 and 1",
-            ));
+            return Err(serde::de::Error::custom("a confidence lies between 0 and 1"));
         }
         #[expect(
             clippy::cast_possible_truncation,

@@ -20,9 +20,7 @@ pub mod invariant;
 mod place;
 mod verdict;
 
-pub use chunk::{
-    CHUNK_BYTES_MAX, ChunkId, ChunkRecord, ContentHash, DiskRoot, RootBuilder, TenantKey,
-};
+pub use chunk::{CHUNK_BYTES_MAX, ChunkId, ChunkRecord, ContentHash, DiskRoot, RootBuilder, TenantKey};
 pub use coverage::{Class, Coverage, Reason};
 pub use escape::Escaped;
 pub use extent::{Extent, Run, subtract};

@@ -147,9 +147,7 @@ impl PlaceMap {
             index,
             kind: entry.kind,
             volume: self.volumes.get(usize::from(entry.volume))?,
-            path: self
-                .names
-                .get(name_start..name_start + usize::from(entry.name_bytes))?,
+            path: self.names.get(name_start..name_start + usize::from(entry.name_bytes))?,
             size: entry.size,
             runs: self.runs.get(first..first + entry.run_count as usize)?,
             view: entry.view,
@@ -182,12 +180,7 @@ pub struct PlaceMapBuilder {
 impl PlaceMapBuilder {
     /// Starts the map of a disk of `disk_bytes`.
     pub fn new(disk_bytes: u64) -> Self {
-        Self {
-            map: PlaceMap {
-                disk_bytes,
-                ..PlaceMap::default()
-            },
-        }
+        Self { map: PlaceMap { disk_bytes, ..PlaceMap::default() } }
     }
 
     /// Adds a volume and returns the number that [`Self::place`] takes.
@@ -212,15 +205,7 @@ impl PlaceMapBuilder {
         self.add(volume, PlaceKind::File, path, size, runs, true);
     }
 
-    fn add(
-        &mut self,
-        volume: u16,
-        kind: PlaceKind,
-        path: &[u8],
-        size: u64,
-        runs: &[Run],
-        view: bool,
-    ) {
+    fn add(&mut self, volume: u16, kind: PlaceKind, path: &[u8], size: u64, runs: &[Run], view: bool) {
         let map = &mut self.map;
         let name_bytes = u16::try_from(path.len()).unwrap_or(u16::MAX);
         let entry = Entry {
@@ -233,8 +218,7 @@ impl PlaceMapBuilder {
             kind,
             view,
         };
-        map.names
-            .extend_from_slice(&path[..usize::from(name_bytes)]);
+        map.names.extend_from_slice(&path[..usize::from(name_bytes)]);
         map.runs.extend_from_slice(runs);
         map.entries.push(entry);
     }
@@ -274,21 +258,12 @@ mod tests {
             extent: Extent::new(0, 100),
             block_bytes: 1024,
         });
-        let run = |disk| {
-            [Run {
-                logical: 0,
-                disk,
-                length: 10,
-            }]
-        };
+        let run = |disk| [Run { logical: 0, disk, length: 10 }];
         map.place(volume, PlaceKind::File, b"/late", 10, &run(50));
         map.place(volume, PlaceKind::File, b"/early", 10, &run(10));
         map.place(volume, PlaceKind::Metadata, b"", 10, &run(90));
         let map = map.finish();
-        let order: Vec<_> = map
-            .iter()
-            .map(|place| (place.kind, place.path.to_vec()))
-            .collect();
+        let order: Vec<_> = map.iter().map(|place| (place.kind, place.path.to_vec())).collect();
         assert_eq!(
             order,
             [

@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// What a policy says is to be done about a finding, from the mildest to the strictest.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Nothing; the finding is not reported.
