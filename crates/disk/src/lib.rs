@@ -1,6 +1,53 @@
 //! Block sources: disk images, read without trusting a byte of them.
-#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
+//!
+//! [`open`] turns the name of an image into a [`BlockSource`]: a disk that can be
+//! read at any offset from several threads at once, and that tells where it is
+//! known to be zeros. [`ImageWriter`] is the way back: a disk streamed into a new
+//! raw or qcow2 image.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use airlock_disk::{ImageWriter, OpenOptions, QcowWriter, open};
+//! let directory = tempfile::tempdir()?;
+//! let path = directory.path().join("disk.qcow2");
+//! let mut image = QcowWriter::create(&path, 1 << 20)?;
+//! image.write(4096, b"hello")?;
+//! image.finish()?;
+//!
+//! let opened = open(&path, &OpenOptions::default())?;
+//! let mut word = [0; 5];
+//! opened.source.read_at(4096, &mut word)?;
+//! assert_eq!(&word, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An image is hostile: it is opened by this crate's own readers, every table is
+//! checked against the file it is in, and no file that an image names is opened
+//! unless the caller allows the directory it lies in ([`OpenOptions::allow_backing`]).
+//!
+//! Deliberately absent: writing into an existing image, internal snapshots, dirty
+//! bitmaps, and decryption.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+)]
 
+mod cache;
+mod field;
+mod file;
+mod open;
+mod probe;
+mod qcow2;
+mod raw;
 mod source;
+mod write;
 
+pub use open::{OpenOptions, Opened, open};
+pub use probe::{Probe, probe, probe_bytes};
+pub use qcow2::Writer as QcowWriter;
+pub use raw::RawFile;
 pub use source::{BlockSource, Error, Format, Span, SpanKind};
+pub use write::{ImageWriter, RawWriter};

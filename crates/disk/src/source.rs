@@ -1,5 +1,6 @@
 //! What every image format offers to its readers.
 
+use crate::field::wide;
 use std::fmt;
 
 /// An image format.
@@ -86,6 +87,14 @@ pub enum Error {
         /// The name that the image gives, escaped.
         name: String,
     },
+    /// The caller wrote an image out of order.
+    #[error("write at {offset:#x} of an image that is already written up to {written:#x}")]
+    Backwards {
+        /// First byte of what was to be written.
+        offset: u64,
+        /// First byte that is not yet written.
+        written: u64,
+    },
     /// The caller asked for bytes behind the end.
     #[error("read of {length} bytes at {offset:#x} is behind the end of a disk of {size} bytes")]
     OutOfRange {
@@ -113,4 +122,13 @@ pub trait BlockSource: Send + Sync + fmt::Debug {
 
     /// Returns the format of the image that the bytes come from.
     fn format(&self) -> Format;
+}
+
+/// Refuses a read that reaches behind the end of a disk of `size` bytes.
+pub(crate) fn check_range(size: u64, offset: u64, buffer: &[u8]) -> Result<(), Error> {
+    let length = wide(buffer.len());
+    match offset.checked_add(length) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::OutOfRange { offset, length, size }),
+    }
 }
