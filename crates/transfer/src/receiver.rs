@@ -1,0 +1,305 @@
+//! The director's end of a data stream. It believes nothing that it is told:
+//! extents are checked against the disk and bytes against their names.
+
+use crate::message::{Bits, Entry, Message, Refusal};
+use crate::sender::name;
+use airlock_model::{CHUNK_BYTES_MAX, ChunkId, ContentHash, Extent, TenantKey};
+use std::collections::VecDeque;
+
+/// Most groups that a sender may have offered and not filled.
+const PENDING_MAX: usize = 256;
+
+/// What a peer did wrong, or why it left.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A message that does not fit the state of the stream.
+    #[error("peer broke the protocol: unexpected {0}")]
+    Unexpected(&'static str),
+    /// An offer that cannot be right.
+    #[error("peer offered a chunk that cannot be: {0}")]
+    Offer(&'static str),
+    /// Bytes that are not what they were announced as.
+    #[error("peer sent bytes that do not have the name they were offered under")]
+    Name,
+    /// The peer refused.
+    #[error("{}", .0.text)]
+    Refused(Refusal),
+}
+
+/// A chunk that arrived and is what it was offered as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its name.
+    pub id: ChunkId,
+    /// Its hash, computed here.
+    pub content: ContentHash,
+    /// Which disk.
+    pub disk: u16,
+    /// Where its bytes belong.
+    pub extents: Vec<Extent>,
+    /// Where its bytes are in the body that brought it, as start and end; `None` for
+    /// a chunk that this tenant had proven before.
+    pub body: Option<(usize, usize)>,
+}
+
+/// What a driver has to do for a [`Receiver`].
+#[derive(Debug)]
+pub enum ReceiverAction {
+    /// Find out which of these the tenant has proven, and answer by [`Receiver::looked_up`].
+    LookUp(Vec<ChunkId>),
+    /// Store these, and tell the sender once they are durable.
+    Store {
+        /// The group that is complete with them.
+        group: u64,
+        /// The chunks; those with a body are new.
+        chunks: Vec<Arrived>,
+    },
+    /// The sender is done: make everything durable, then say [`Message::Closed`].
+    Close,
+}
+
+#[derive(Debug)]
+struct Pending {
+    group: u64,
+    disk: u16,
+    entries: Vec<Entry>,
+    need: Vec<bool>,
+}
+
+/// The director's end of one data stream.
+#[derive(Debug)]
+pub struct Receiver {
+    key: TenantKey,
+    disk_bytes: Vec<u64>,
+    pending: VecDeque<Pending>,
+    looking_up: Option<Pending>,
+    next: u64,
+}
+
+impl Receiver {
+    /// Starts a stream for disks of these sizes in bytes.
+    pub fn new(key: TenantKey, disk_bytes: Vec<u64>) -> Self {
+        Self { key, disk_bytes, pending: VecDeque::new(), looking_up: None, next: 0 }
+    }
+
+    /// Takes what the sender said, with the body of the frame.
+    pub fn receive(&mut self, message: Message, body: &[u8]) -> Result<ReceiverAction, ProtocolError> {
+        if self.looking_up.is_some() {
+            return Err(ProtocolError::Unexpected("message before an offer was answered"));
+        }
+        match message {
+            Message::Offer { group, disk, entries } => {
+                if group != self.next || self.pending.len() >= PENDING_MAX || !body.is_empty() {
+                    return Err(ProtocolError::Unexpected("offer"));
+                }
+                self.next = self.next.saturating_add(1);
+                self.check(disk, &entries)?;
+                let ids = entries.iter().map(|entry| entry.id).collect();
+                self.looking_up = Some(Pending { group, disk, entries, need: Vec::new() });
+                Ok(ReceiverAction::LookUp(ids))
+            }
+            Message::Data { group } => {
+                let pending = self.pending.pop_front().ok_or(ProtocolError::Unexpected("data"))?;
+                if pending.group != group {
+                    return Err(ProtocolError::Unexpected("data"));
+                }
+                let chunks = self.take(pending, body)?;
+                Ok(ReceiverAction::Store { group, chunks })
+            }
+            Message::Close if self.pending.is_empty() => Ok(ReceiverAction::Close),
+            _ => Err(ProtocolError::Unexpected("message on a data stream")),
+        }
+    }
+
+    /// Takes which of the chunks of the last offer the tenant has, and returns the answer to send.
+    ///
+    /// # Panics
+    /// If no offer waits for it; that is a bug of the driver.
+    pub fn looked_up(&mut self, have: &[bool]) -> Message {
+        let mut pending = self.looking_up.take().expect("an offer waits for its answer");
+        assert_eq!(have.len(), pending.entries.len(), "one answer for each chunk");
+        pending.need = have.iter().map(|have| !have).collect();
+        let message = Message::Need { group: pending.group, need: Bits::of(&pending.need) };
+        self.pending.push_back(pending);
+        message
+    }
+
+    fn check(&self, disk: u16, entries: &[Entry]) -> Result<(), ProtocolError> {
+        let size = *self.disk_bytes.get(usize::from(disk)).ok_or(ProtocolError::Offer("no such disk"))?;
+        for entry in entries {
+            let mut length = 0_u64;
+            for extent in &entry.extents {
+                let end = extent.offset.checked_add(extent.length);
+                if extent.length == 0 || end.is_none_or(|end| end > size) {
+                    return Err(ProtocolError::Offer("an extent outside the disk"));
+                }
+                length = length.saturating_add(extent.length);
+            }
+            if length == 0 || usize::try_from(length).map_or(true, |length| length > CHUNK_BYTES_MAX) {
+                return Err(ProtocolError::Offer("a chunk of no bytes or too many"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, pending: Pending, body: &[u8]) -> Result<Vec<Arrived>, ProtocolError> {
+        let mut at = 0_usize;
+        let mut chunks = Vec::with_capacity(pending.entries.len());
+        for (entry, needed) in pending.entries.into_iter().zip(pending.need) {
+            let mut arrived = Arrived {
+                id: entry.id,
+                content: ContentHash([0; 32]),
+                disk: pending.disk,
+                extents: entry.extents,
+                body: None,
+            };
+            if needed {
+                let length =
+                    arrived.extents.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.length));
+                let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+                let bytes = end
+                    .and_then(|end| body.get(at..end))
+                    .ok_or(ProtocolError::Unexpected("length of data"))?;
+                let (id, content) = name(&self.key, bytes);
+                if id != arrived.id {
+                    return Err(ProtocolError::Name);
+                }
+                arrived.content = content;
+                let end = at.saturating_add(bytes.len());
+                arrived.body = Some((at, end));
+                at = end;
+            }
+            chunks.push(arrived);
+        }
+        if at != body.len() {
+            return Err(ProtocolError::Unexpected("length of data"));
+        }
+        Ok(chunks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Group, Sender, SenderAction};
+    use airlock_model::Site;
+    use airlock_policy::{Chunk, Cleared, Document, Effective, Object};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn cleared(offset: u64, bytes: Vec<u8>) -> Cleared<Chunk> {
+        let policy = Effective::merge(&Document::default(), &Document::default());
+        let chunk = Chunk::new(vec![Extent::new(offset, bytes.len() as u64)], bytes);
+        let mut judgement = policy.judge(Site::Source, &Object::raw(4096), &mut []);
+        judgement.inspected(chunk.record());
+        judgement.release(chunk).expect("inspected").remove(0)
+    }
+
+    fn key() -> TenantKey {
+        TenantKey([9; 32])
+    }
+
+    /// Runs both ends against each other over a stream that is cut after `frames` frames.
+    /// Returns what the receiver has stored and the bytes that were sent.
+    fn run(
+        disk: &[u8],
+        chunk_bytes: usize,
+        stored: &mut BTreeMap<ChunkId, Vec<u8>>,
+        frames: usize,
+    ) -> (u64, bool) {
+        let mut sender = Sender::new(10_000);
+        let mut receiver = Receiver::new(key(), vec![disk.len() as u64]);
+        let mut left = frames;
+        let mut pieces = disk.chunks(chunk_bytes).enumerate().peekable();
+        while pieces.peek().is_some() || sender.is_waiting() {
+            let mut group = Group::new(0);
+            for (index, piece) in pieces.by_ref().take(3) {
+                group.add(cleared((index * chunk_bytes) as u64, piece.to_vec()), &key());
+            }
+            let SenderAction::Send(offer) = sender.offer(group) else { unreachable!("an offer has no body") };
+            let ReceiverAction::LookUp(ids) = receiver.receive(offer, &[]).unwrap() else {
+                panic!("looks up")
+            };
+            let have: Vec<bool> = ids.iter().map(|id| stored.contains_key(id)).collect();
+            let need = receiver.looked_up(&have);
+            let Some(SenderAction::SendData(data, chunks)) = sender.receive(need).unwrap() else {
+                panic!("sends")
+            };
+            let body: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
+            if left == 0 {
+                return (sender.stats().sent, false);
+            }
+            left -= 1;
+            let ReceiverAction::Store { group, chunks } = receiver.receive(data, &body).unwrap() else {
+                panic!("stores")
+            };
+            for chunk in chunks {
+                if let Some((start, end)) = chunk.body {
+                    stored.insert(chunk.id, body[start..end].to_vec());
+                }
+            }
+            sender.receive(Message::Durable { group }).unwrap();
+        }
+        let SenderAction::Send(close) = sender.close() else { unreachable!("close has no body") };
+        assert!(matches!(receiver.receive(close, &[]), Ok(ReceiverAction::Close)));
+        sender.receive(Message::Closed).unwrap();
+        assert_eq!(sender.stats().durable, disk.len() as u64);
+        (sender.stats().sent, sender.is_closed())
+    }
+
+    proptest! {
+        #[test]
+        fn a_transfer_cut_anywhere_resumes_and_sends_nothing_acknowledged_again(
+            disk in proptest::collection::vec(any::<u8>(), 1..3000), cut in 0_usize..12,
+        ) {
+            let mut stored = BTreeMap::new();
+            run(&disk, 100, &mut stored, cut);
+            let before: usize = stored.values().map(Vec::len).sum();
+            let (sent, closed) = run(&disk, 100, &mut stored, usize::MAX);
+            prop_assert!(closed);
+            let unique: usize = stored.values().map(Vec::len).sum();
+            let sent = usize::try_from(sent).unwrap();
+            prop_assert!(sent <= disk.len() - before.min(disk.len()));
+            prop_assert!(sent >= unique - before);
+            for (index, piece) in disk.chunks(100).enumerate() {
+                let (id, _) = name(&key(), piece);
+                prop_assert_eq!(stored.get(&id).map(Vec::as_slice), Some(piece), "chunk {}", index);
+            }
+        }
+    }
+
+    fn check_refused(offer: Message, expected: &ProtocolError) {
+        let mut receiver = Receiver::new(key(), vec![1000]);
+        assert_eq!(&receiver.receive(offer, &[]).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn impossible_offers_are_refused() {
+        let offer = |group, disk, extents: &[(u64, u64)]| Message::Offer {
+            group,
+            disk,
+            entries: vec![Entry {
+                id: ChunkId([0; 32]),
+                extents: extents.iter().map(|&(offset, length)| Extent::new(offset, length)).collect(),
+            }],
+        };
+        check_refused(offer(1, 0, &[(0, 10)]), &ProtocolError::Unexpected("offer"));
+        check_refused(offer(0, 1, &[(0, 10)]), &ProtocolError::Offer("no such disk"));
+        check_refused(offer(0, 0, &[(991, 10)]), &ProtocolError::Offer("an extent outside the disk"));
+        check_refused(offer(0, 0, &[(u64::MAX, 2)]), &ProtocolError::Offer("an extent outside the disk"));
+        check_refused(offer(0, 0, &[]), &ProtocolError::Offer("a chunk of no bytes or too many"));
+        check_refused(Message::Data { group: 0 }, &ProtocolError::Unexpected("data"));
+    }
+
+    #[test]
+    fn bytes_under_a_false_name_are_refused() {
+        let mut receiver = Receiver::new(key(), vec![1000]);
+        let (id, _) = name(&key(), b"honest");
+        let entries = vec![Entry { id, extents: vec![Extent::new(0, 6)] }];
+        receiver.receive(Message::Offer { group: 0, disk: 0, entries }, &[]).unwrap();
+        receiver.looked_up(&[false]);
+        let error = receiver.receive(Message::Data { group: 0 }, b"forged").unwrap_err();
+        assert_eq!(error, ProtocolError::Name);
+    }
+}

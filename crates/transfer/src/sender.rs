@@ -1,0 +1,190 @@
+//! The manager's end of a data stream.
+
+use crate::message::{Entry, GROUP_BYTES, Message};
+use crate::receiver::ProtocolError;
+use airlock_model::{ChunkId, TenantKey};
+use airlock_policy::{Chunk, Cleared};
+use std::collections::VecDeque;
+
+/// Most chunks in a group.
+const ENTRIES_MAX: usize = 8192;
+
+/// Chunks of one disk that are offered together. They can only be cleared ones.
+#[derive(Debug)]
+pub struct Group {
+    disk: u16,
+    entries: Vec<Entry>,
+    chunks: Vec<Chunk>,
+    bytes: usize,
+}
+
+impl Group {
+    /// Starts a group of chunks of the disk at this position.
+    pub fn new(disk: u16) -> Self {
+        Self { disk, entries: Vec::new(), chunks: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a chunk under the tenant's name for it.
+    pub fn add(&mut self, chunk: Cleared<Chunk>, key: &TenantKey) {
+        let chunk = chunk.into_inner();
+        let length = u32::try_from(chunk.bytes().len()).unwrap_or(u32::MAX);
+        let id = key.chunk_id(&chunk.record().content, length);
+        self.entries.push(Entry { id, extents: chunk.record().extents.clone() });
+        self.bytes = self.bytes.saturating_add(chunk.bytes().len());
+        self.chunks.push(chunk);
+    }
+
+    /// Returns whether it is time to offer it.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= GROUP_BYTES || self.entries.len() >= ENTRIES_MAX
+    }
+
+    /// Returns whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// What a driver has to do for a [`Sender`].
+#[derive(Debug)]
+pub enum SenderAction {
+    /// Send this, without a body.
+    Send(Message),
+    /// Send this, with these chunks as the body, one after the other.
+    SendData(Message, Vec<Chunk>),
+}
+
+/// What one stream did so far, in bytes of chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SenderStats {
+    /// Sent.
+    pub sent: u64,
+    /// Offered, and the receiver had them.
+    pub known: u64,
+    /// Acknowledged as durable, sent or known.
+    pub durable: u64,
+}
+
+/// The manager's end of one data stream.
+///
+/// Groups are answered in order, so a stream is a queue: offered, then sent, then durable.
+#[derive(Debug)]
+pub struct Sender {
+    credit: u64,
+    next: u64,
+    offered: VecDeque<(u64, Group)>,
+    sent: VecDeque<(u64, u64)>,
+    offered_bytes: u64,
+    stats: SenderStats,
+    closing: bool,
+    closed: bool,
+}
+
+impl Sender {
+    /// Starts a stream on which at most `credit` bytes may wait for an answer.
+    pub fn new(credit: u64) -> Self {
+        Self {
+            credit,
+            next: 0,
+            offered: VecDeque::new(),
+            sent: VecDeque::new(),
+            offered_bytes: 0,
+            stats: SenderStats::default(),
+            closing: false,
+            closed: false,
+        }
+    }
+
+    /// Returns whether another group may be offered before an answer has been read.
+    pub fn has_room(&self) -> bool {
+        self.offered_bytes < self.credit
+    }
+
+    /// Returns whether an answer is due: the driver must read before it closes.
+    pub fn is_waiting(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
+    /// Returns whether the receiver has everything, durably.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Returns the figures so far.
+    pub fn stats(&self) -> SenderStats {
+        self.stats
+    }
+
+    /// Offers a group.
+    pub fn offer(&mut self, mut group: Group) -> SenderAction {
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        self.offered_bytes = self.offered_bytes.saturating_add(bytes_of(group.bytes));
+        let entries = std::mem::take(&mut group.entries);
+        let message = Message::Offer { group: number, disk: group.disk, entries };
+        self.offered.push_back((number, group));
+        SenderAction::Send(message)
+    }
+
+    /// Says that nothing more comes. All offers must have been answered.
+    pub fn close(&mut self) -> SenderAction {
+        self.closing = true;
+        SenderAction::Send(Message::Close)
+    }
+
+    /// Takes what the receiver said.
+    pub fn receive(&mut self, message: Message) -> Result<Option<SenderAction>, ProtocolError> {
+        match message {
+            Message::Need { group, need } => {
+                let (number, offered) = self.offered.pop_front().ok_or(ProtocolError::Unexpected("need"))?;
+                if number != group {
+                    return Err(ProtocolError::Unexpected("need"));
+                }
+                let total = bytes_of(offered.bytes);
+                self.offered_bytes = self.offered_bytes.saturating_sub(total);
+                let mut position = 0_usize;
+                let mut chunks = offered.chunks;
+                chunks.retain(|_| {
+                    let needed = need.contains(position);
+                    position = position.saturating_add(1);
+                    needed
+                });
+                let sent =
+                    chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(bytes_of(chunk.bytes().len())));
+                self.stats.sent = self.stats.sent.saturating_add(sent);
+                self.stats.known = self.stats.known.saturating_add(total.saturating_sub(sent));
+                self.sent.push_back((number, total));
+                Ok(Some(SenderAction::SendData(Message::Data { group }, chunks)))
+            }
+            Message::Durable { group } => {
+                while let Some(&(number, bytes)) = self.sent.front() {
+                    if number > group {
+                        break;
+                    }
+                    self.stats.durable = self.stats.durable.saturating_add(bytes);
+                    self.sent.pop_front();
+                }
+                Ok(None)
+            }
+            Message::Closed if self.closing && self.offered.is_empty() => {
+                if !self.sent.is_empty() {
+                    return Err(ProtocolError::Unexpected("closed before everything was durable"));
+                }
+                self.closed = true;
+                Ok(None)
+            }
+            Message::Refuse(refusal) => Err(ProtocolError::Refused(refusal)),
+            _ => Err(ProtocolError::Unexpected("message on a data stream")),
+        }
+    }
+}
+
+fn bytes_of(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Names a chunk's content for a tenant; kept beside the sender so that both ends compute it alike.
+pub(crate) fn name(key: &TenantKey, bytes: &[u8]) -> (ChunkId, airlock_model::ContentHash) {
+    let content = airlock_model::ContentHash::of(bytes);
+    (key.chunk_id(&content, u32::try_from(bytes.len()).unwrap_or(u32::MAX)), content)
+}
