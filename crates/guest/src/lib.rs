@@ -3,8 +3,51 @@
 //! [`survey`] reads partition tables and file systems once and divides the whole
 //! address space of a disk into places: every byte belongs to exactly one
 //! (invariant I2, [`airlock_model::invariant::places_tile`]).
+//!
+//! ```text
+//! disk ─ partition tables ─┬─ PartitionTable, Gap            volume "disk"
+//!                          ├─ p1: swap, LUKS, xfs, unknown   one place: Swap, Encrypted, Raw
+//!                          └─ p2: ext2/3/4                   Metadata, Free, and for every file
+//!                                                            File and Slack, or a view
+//! ```
+//!
+//! A disk is hostile: whatever it holds, the survey ends, uses bounded memory, and
+//! its places tile the disk. Where two structures claim a byte, the first one has
+//! it (partition tables before partitions, partitions by number, static metadata
+//! before files, files by inode number), the other is told in an [`Oddity`], and a
+//! file that lost bytes gets a view, so that it is inspected as its reader sees it.
+//!
+//! A file without a name, which a file system check would put into `lost+found`,
+//! has the path `/lost+found/#` and its inode number.
+//!
+//! ```
+//! use airlock_disk::{OpenOptions, open};
+//! use airlock_model::PlaceKind;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = tempfile::NamedTempFile::new()?;
+//! file.as_file().set_len(1 << 20)?;
+//! let disk = open(file.path(), &OpenOptions::default())?;
+//! let survey = airlock_guest::survey(&*disk.source)?;
+//! let place = survey.map.get(0).ok_or("no place")?;
+//! assert_eq!((place.kind, place.volume.content.as_str()), (PlaceKind::Raw, "unknown"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Deliberately absent: volume managers and other file systems (their volumes are
+//! raw and named), and the replay of journals (a survey says that it is needed).
 #![forbid(unsafe_code)]
-#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
+)]
+
+mod detect;
+mod ext;
+mod field;
+mod partition;
+mod volumes;
+mod window;
 
 use airlock_disk::BlockSource;
 use airlock_model::{Extent, PlaceMap};
@@ -50,6 +93,7 @@ pub enum Error {
 
 /// Divides `disk` into places.
 pub fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
-    let _ = disk;
-    unimplemented!()
+    let survey = volumes::survey(disk)?;
+    debug_assert_eq!(airlock_model::invariant::places_tile(&survey.map), Ok(()), "I2");
+    Ok(survey)
 }

@@ -1,0 +1,125 @@
+//! Block bitmaps (kernel Documentation/filesystems/ext4/bitmaps.rst).
+
+use super::Fs;
+use crate::Error;
+use crate::field::{narrow, u8_at};
+
+/// Most bitmaps that are read at once where they are side by side, as `flex_bg` lays them.
+const BATCH: usize = 64;
+
+/// Reads block bitmaps in ascending order.
+#[derive(Debug, Default)]
+pub(crate) struct Bitmaps {
+    /// Bytes of the volume, and where they start.
+    bytes: Vec<u8>,
+    start: u64,
+}
+
+/// A run of blocks of one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// First block behind it.
+    pub(crate) end: u64,
+    pub(crate) free: bool,
+}
+
+impl Bitmaps {
+    /// Tells the state of `block` and how far it goes, at most to `end`.
+    ///
+    /// A bitmap that cannot be found calls everything allocated.
+    pub(crate) fn stretch(&mut self, fs: &Fs<'_>, block: u64, end: u64) -> Result<Stretch, Error> {
+        let superblock = &fs.superblock;
+        let all = |end: u64, free: bool| Ok(Stretch { end, free });
+        let Some(relative) = block.checked_sub(superblock.first_data_block) else {
+            return all(end.min(superblock.first_data_block), false);
+        };
+        let number = relative.wrapping_div(superblock.blocks_per_group.max(1));
+        let group_start = superblock.group_start(number);
+        let group_end = superblock.group_start(number.saturating_add(1));
+        let end = end.min(group_end);
+        let Some(group) = fs.groups.get(narrow(number)) else {
+            return all(end, false);
+        };
+        if group.blocks_uninit {
+            return all(end, true);
+        }
+        let Some(bitmap) = group.block_bitmap else {
+            return all(end, false);
+        };
+        let bits = self.load(fs, number, bitmap)?;
+        let to_bit = |block: u64| {
+            let relative = block.saturating_sub(group_start);
+            relative.checked_shr(superblock.cluster_bits).unwrap_or(0)
+        };
+        let first = to_bit(block);
+        let last = to_bit(end.saturating_sub(1)).saturating_add(1);
+        let free = !is_set(bits, first);
+        let change = next_change(bits, first, last, !free);
+        let change_block =
+            change.checked_shl(superblock.cluster_bits).unwrap_or(u64::MAX).saturating_add(group_start);
+        all(change_block.min(end), free)
+    }
+
+    /// Returns the bitmap of group `number`, which is in `block`.
+    fn load(&mut self, fs: &Fs<'_>, number: u64, block: u64) -> Result<&[u8], Error> {
+        let (offset, length) = (fs.superblock.to_bytes(block), narrow(fs.superblock.block_bytes));
+        let within = |start: u64| narrow(offset.saturating_sub(start));
+        let loaded = offset >= self.start && within(self.start).saturating_add(length) <= self.bytes.len();
+        if !loaded {
+            let groups = fs.groups.iter().skip(narrow(number)).take(BATCH);
+            let side_by_side =
+                (block..).zip(groups).take_while(|(block, group)| group.block_bitmap == Some(*block));
+            let batch = length.saturating_mul(side_by_side.count().max(1));
+            self.bytes = fs.window.bytes_at("a block bitmap", offset, batch)?;
+            self.start = offset;
+        }
+        let at = within(self.start);
+        Ok(self.bytes.get(at..at.saturating_add(length)).unwrap_or_default())
+    }
+}
+
+fn is_set(bits: &[u8], bit: u64) -> bool {
+    let byte = u8_at(bits, narrow(bit >> 3));
+    u32::from(byte) & 1_u32.checked_shl(u32::try_from(bit & 7).unwrap_or(0)).unwrap_or(0) != 0
+}
+
+/// Returns the first bit from `first` to `last` that is not `state`, or `last`.
+fn next_change(bits: &[u8], first: u64, last: u64, state: bool) -> u64 {
+    let same = if state { 0xff } else { 0 };
+    let mut bit = first;
+    while bit < last {
+        if bit & 7 == 0 {
+            let rest = bits.get(narrow(bit >> 3)..).unwrap_or_default();
+            let bytes = rest.iter().take_while(|&&byte| byte == same).count();
+            if bytes > 0 {
+                let skipped = u64::try_from(bytes).unwrap_or(0).saturating_mul(8);
+                bit = bit.saturating_add(skipped);
+                continue;
+            }
+        }
+        if is_set(bits, bit) != state {
+            return bit;
+        }
+        bit = bit.saturating_add(1);
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_found_bit_by_bit() {
+        let bits = [0b1111_0000, 0xff, 0xff, 0b0000_0001, 0, 0];
+        let check = |first, last, state, expected| {
+            assert_eq!(next_change(&bits, first, last, state), expected);
+        };
+        check(0, 48, false, 4);
+        check(4, 48, true, 25);
+        check(25, 48, false, 48);
+        check(25, 30, false, 30);
+        check(4, 10, true, 10);
+        check(40, 100, false, 100);
+    }
+}

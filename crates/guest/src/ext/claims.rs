@@ -1,0 +1,324 @@
+//! Who claims which blocks, and who has them in the end.
+
+use crate::field::word;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Owner of what belongs to the file system itself.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
+/// What a claimed block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A file's data.
+    Written,
+    /// Allocated to a file and never written: reads as zeros, holds old bytes.
+    Unwritten,
+    /// The rest of a cluster that a file has a part of.
+    Cluster,
+    /// The file system's own.
+    Metadata,
+}
+
+/// A claim on a run of blocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    pub(crate) block: u64,
+    pub(crate) length: u32,
+    /// First block in the file.
+    pub(crate) logical: u32,
+    /// Number of the node that claims.
+    pub(crate) owner: u32,
+    pub(crate) role: Role,
+}
+
+impl Claim {
+    pub(crate) fn end(&self) -> u64 {
+        self.block.saturating_add(u64::from(self.length))
+    }
+}
+
+/// Claims in order of precedence: the first on a block has it.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    list: Vec<Claim>,
+    /// Blocks of the file system; claims are cut there.
+    blocks: u64,
+    /// Most claims.
+    limit: usize,
+    full: bool,
+}
+
+impl Claims {
+    pub(crate) fn new(blocks: u64, limit: usize) -> Self {
+        Self {
+            list: Vec::new(),
+            blocks,
+            limit: limit.min(u32::MAX.wrapping_sub(1).try_into().unwrap_or(usize::MAX)),
+            full: false,
+        }
+    }
+
+    /// Returns how many claims there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Returns whether claims were left out because there were too many.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Claims blocks for the file system itself.
+    pub(crate) fn metadata(&mut self, block: u64, length: u64) {
+        self.push(Claim { block, length: word(length), logical: 0, owner: NOBODY, role: Role::Metadata });
+    }
+
+    /// Adds a claim, to the one before it where they touch.
+    pub(crate) fn push(&mut self, claim: Claim) {
+        let length = word(claim.end().min(self.blocks).saturating_sub(claim.block));
+        if length == 0 {
+            return;
+        }
+        if let Some(last) = self.list.last_mut() {
+            let joined = last.length.checked_add(length);
+            let logical = last.logical.checked_add(last.length);
+            let touches = last.end() == claim.block
+                && last.owner == claim.owner
+                && last.role == claim.role
+                && (claim.role == Role::Metadata || logical == Some(claim.logical));
+            if let Some(joined) = joined.filter(|_| touches) {
+                last.length = joined;
+                return;
+            }
+        }
+        if self.list.len() >= self.limit {
+            self.full = true;
+            return;
+        }
+        self.list.push(Claim { length, ..claim });
+    }
+
+    /// Decides who has which blocks.
+    pub(crate) fn settle(self) -> Settled {
+        let mut pieces: Vec<Piece> = (0_u32..)
+            .zip(&self.list)
+            .map(|(claim, of)| Piece { block: of.block, length: of.length, claim })
+            .collect();
+        pieces.sort_unstable_by_key(|piece| (piece.block, piece.claim));
+        let mut settled = Settled {
+            claims: self.list,
+            pieces: Vec::new(),
+            partly_won: HashMap::new(),
+            losers: HashSet::new(),
+            contested: 0,
+            first_contested: None,
+        };
+        let overlap = |pair: &[Piece]| match pair {
+            [a, b] => a.end() > b.block,
+            _ => false,
+        };
+        if !pieces.windows(2).any(overlap) {
+            settled.pieces = pieces;
+            return settled;
+        }
+        let mut rest = pieces.as_slice();
+        while let Some(first) = rest.first() {
+            let mut end = first.end();
+            let behind = rest.iter().skip(1).position(|piece| {
+                let apart = piece.block >= end;
+                end = end.max(piece.end());
+                apart
+            });
+            let count = behind.map_or(rest.len(), |behind| behind.saturating_add(1));
+            let (group, others) = rest.split_at(count);
+            if count == 1 {
+                settled.pieces.extend_from_slice(group);
+            } else {
+                settled.contest(group);
+            }
+            rest = others;
+        }
+        settled
+    }
+}
+
+/// A run of blocks that one claim has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    pub(crate) block: u64,
+    pub(crate) length: u32,
+    /// Position of the claim.
+    pub(crate) claim: u32,
+}
+
+impl Piece {
+    pub(crate) fn end(&self) -> u64 {
+        self.block.saturating_add(u64::from(self.length))
+    }
+}
+
+/// Claims that no longer overlap.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) claims: Vec<Claim>,
+    /// Who has what, sorted by block; every block at most once.
+    pub(crate) pieces: Vec<Piece>,
+    /// What is left to claims that lost something.
+    pub(crate) partly_won: HashMap<u32, Vec<(u64, u32)>>,
+    /// Owners of file data that lost some of it.
+    pub(crate) losers: HashSet<u32>,
+    /// File blocks that were claimed twice.
+    pub(crate) contested: u64,
+    pub(crate) first_contested: Option<u64>,
+}
+
+impl Settled {
+    /// Returns what a claim has in the end, as block and length.
+    pub(crate) fn won(&self, claim: u32) -> impl Iterator<Item = (u64, u32)> {
+        let partly = self.partly_won.get(&claim);
+        let whole = self.claims.get(usize::try_from(claim).unwrap_or(usize::MAX));
+        let whole = whole.filter(|_| partly.is_none());
+        partly.into_iter().flatten().copied().chain(whole.map(|claim| (claim.block, claim.length)))
+    }
+
+    /// Settles claims that overlap, in order of precedence.
+    ///
+    /// What is covered is kept as few joined intervals, so every claim costs as many
+    /// steps as intervals it joins: all claims together cost no more than they are.
+    fn contest(&mut self, group: &[Piece]) {
+        let mut order = group.to_vec();
+        order.sort_unstable_by_key(|piece| piece.claim);
+        let mut covered: BTreeMap<u64, u64> = BTreeMap::new();
+        let first_piece = self.pieces.len();
+        for piece in order {
+            let (start, end) = (piece.block, piece.end());
+            let before = covered.range(..=start).next_back();
+            let from = match before {
+                Some((&from, &until)) if until >= start => from,
+                _ => start,
+            };
+            let touched: Vec<(u64, u64)> =
+                covered.range(from..=end).map(|(&from, &until)| (from, until)).collect();
+            let (mut at, mut joined) = (start, (start, end));
+            let mut won: Vec<(u64, u32)> = Vec::new();
+            for &(from, until) in &touched {
+                covered.remove(&from);
+                joined = (joined.0.min(from), joined.1.max(until));
+                if from.min(end) > at {
+                    won.push((at, word(from.min(end).saturating_sub(at))));
+                }
+                at = at.max(until);
+            }
+            if at < end {
+                won.push((at, word(end.saturating_sub(at))));
+            }
+            covered.insert(joined.0, joined.1);
+            self.pieces.extend(won.iter().map(|&(block, length)| Piece {
+                block,
+                length,
+                claim: piece.claim,
+            }));
+            let kept: u64 = won.iter().map(|&(_, length)| u64::from(length)).sum();
+            let lost = u64::from(piece.length).saturating_sub(kept);
+            if lost > 0 {
+                self.lose(&piece, lost);
+                self.partly_won.insert(piece.claim, won);
+            }
+        }
+        if let Some(settled) = self.pieces.get_mut(first_piece..) {
+            settled.sort_unstable_by_key(|piece| piece.block);
+        }
+    }
+
+    /// Notes that a claim lost blocks. That two parts of the file system claim a block
+    /// of it is usual (the resize inode has the spare descriptors).
+    fn lose(&mut self, piece: &Piece, lost: u64) {
+        let claim = usize::try_from(piece.claim).unwrap_or(usize::MAX);
+        if let Some(claim) = self.claims.get(claim)
+            && matches!(claim.role, Role::Written | Role::Unwritten)
+        {
+            self.losers.insert(claim.owner);
+            self.contested = self.contested.saturating_add(lost);
+            self.first_contested.get_or_insert(piece.block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(claims: &[(u64, u32, u32)], expected: &[(u64, u32, u32)], contested: u64) {
+        let mut list = Claims::new(100, 1000);
+        for &(block, length, owner) in claims {
+            list.push(Claim { block, length, logical: 0, owner, role: Role::Written });
+        }
+        let settled = list.settle();
+        let pieces: Vec<_> = settled
+            .pieces
+            .iter()
+            .map(|piece| {
+                let owner = settled.claims[piece.claim as usize].owner;
+                (piece.block, piece.length, owner)
+            })
+            .collect();
+        assert_eq!(pieces, expected);
+        assert_eq!(settled.contested, contested);
+        for claim in 0..settled.claims.len() {
+            let claim = u32::try_from(claim).expect("few claims");
+            let won: u64 = settled.won(claim).map(|(_, length)| u64::from(length)).sum();
+            let pieces = settled.pieces.iter().filter(|piece| piece.claim == claim);
+            assert_eq!(won, pieces.map(|piece| u64::from(piece.length)).sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn the_first_claim_wins() {
+        check(&[(0, 5, 1), (5, 5, 2)], &[(0, 5, 1), (5, 5, 2)], 0);
+        check(&[(5, 5, 1), (0, 20, 2)], &[(0, 5, 2), (5, 5, 1), (10, 10, 2)], 5);
+        check(&[(0, 20, 1), (5, 5, 2)], &[(0, 20, 1)], 5);
+        check(&[(3, 4, 1), (3, 4, 2), (0, 4, 3)], &[(0, 3, 3), (3, 4, 1)], 5);
+        check(
+            &[(0, 2, 1), (4, 2, 2), (8, 2, 3), (0, 10, 4), (0, 10, 5)],
+            &[(0, 2, 1), (2, 2, 4), (4, 2, 2), (6, 2, 4), (8, 2, 3)],
+            16,
+        );
+        check(&[(90, 20, 1), (200, 5, 2)], &[(90, 10, 1)], 0);
+    }
+
+    #[test]
+    fn any_claims_settle_to_each_block_once() {
+        let mut state = 1_u64;
+        let mut random = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % limit
+        };
+        for _ in 0..500 {
+            let mut list = Claims::new(100, 1000);
+            let mut first = [None; 100];
+            for owner in 0..u32::try_from(random(30)).expect("small") {
+                let (block, length) = (random(100), random(20) + 1);
+                let claim = u32::try_from(list.len()).expect("few claims");
+                list.push(Claim {
+                    block,
+                    length: word(length),
+                    logical: 7 * owner,
+                    owner,
+                    role: Role::Written,
+                });
+                let end = (block + length).min(100);
+                for slot in &mut first[block as usize..end as usize] {
+                    slot.get_or_insert(claim);
+                }
+            }
+            let mut settled = [None; 100];
+            let mut at = 0;
+            for piece in list.settle().pieces {
+                assert!(piece.block >= at);
+                at = piece.end();
+                settled[piece.block as usize..at as usize].fill(Some(piece.claim));
+            }
+            assert_eq!(settled, first);
+        }
+    }
+}

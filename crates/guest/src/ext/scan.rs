@@ -1,0 +1,396 @@
+//! Scans inode tables from end to end, then directories for names.
+
+use super::Fs;
+use super::claims::{Claim, Claims, Role};
+use super::groups;
+use super::inode::{Inode, Kind, Mapping, Walk};
+use super::names::{Names, Node, NodeKind, ROOT};
+use super::tally::Tally;
+use super::{directory, inline};
+use crate::Error;
+use crate::field::{narrow, wide, word};
+use airlock_model::{Extent, Run};
+use std::collections::{HashMap, HashSet};
+
+/// Most files and directories of a volume; 40 bytes each, and as many again in the map.
+const NODES_MAX: usize = 16 << 20;
+
+/// Most inodes that are looked at. A disk that unpacks from a small image can have more.
+const INODES_MAX: u64 = 1 << 28;
+
+/// Most bytes of directories that are looked at.
+const DIRECTORY_BYTES_MAX: u64 = 64 << 30;
+
+/// Inode tables and directories are read in pieces of this size.
+const READ_BYTES: u64 = 1 << 20;
+
+/// A file whose data lies in its inode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inline {
+    pub(crate) node: u32,
+    /// In bytes of the disk.
+    pub(crate) runs: [Run; 2],
+}
+
+/// A part of a directory.
+#[derive(Debug, Clone, Copy)]
+struct DirectoryRun {
+    block: u64,
+    length: u32,
+    node: u32,
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) names: Names,
+    pub(crate) claims: Claims,
+    /// Claims on the rest of clusters, by node.
+    pub(crate) inlines: Vec<Inline>,
+    pub(crate) cluster_claims: Vec<Claim>,
+    pub(crate) tally: Tally,
+    /// Whether a budget was used up, so that there may be files that were not found.
+    pub(crate) limited: bool,
+    walk: Walk,
+    directories: Vec<DirectoryRun>,
+    inline_directories: Vec<(u32, Vec<u8>)>,
+    /// Nodes of inodes below this position are sorted by inode.
+    sorted: usize,
+    late: HashMap<u32, u32>,
+    late_seen: HashSet<u32>,
+}
+
+/// Scans a file system for all that is in use; claims come in order of precedence.
+pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan, Error> {
+    let mut scan = Scan {
+        nodes: Vec::new(),
+        names: Names::default(),
+        claims: Claims::new(fs.superblock.blocks, claims_max),
+        inlines: Vec::new(),
+        cluster_claims: Vec::new(),
+        tally,
+        limited: false,
+        walk: Walk::default(),
+        directories: Vec::new(),
+        inline_directories: Vec::new(),
+        sorted: 0,
+        late: HashMap::new(),
+        late_seen: HashSet::new(),
+    };
+    groups::claim_fixed(&fs.superblock, &fs.groups, &mut scan.claims);
+    let mut inodes_left = INODES_MAX;
+    for group in 0..wide(fs.groups.len()) {
+        scan.table(fs, group, &mut inodes_left)?;
+    }
+    scan.sorted = scan.nodes.len();
+    scan.name_all(fs)?;
+    scan.limited |= scan.claims.is_full();
+    Ok(scan)
+}
+
+impl Scan {
+    /// Scans the inode table of a group.
+    fn table(&mut self, fs: &Fs<'_>, group: u64, inodes_left: &mut u64) -> Result<(), Error> {
+        const WHAT: &str = "an inode table";
+        let Some((table, used)) =
+            fs.groups.get(narrow(group)).and_then(|group| Some((group.inode_table?, group.inodes_used)))
+        else {
+            return Ok(());
+        };
+        let inode_bytes = fs.superblock.inode_bytes;
+        let start = fs.superblock.to_bytes(table);
+        let end = start.saturating_add(u64::from(used).saturating_mul(inode_bytes));
+        let mut buffer = Vec::new();
+        let mut at = start;
+        loop {
+            // Zeros are inodes that are not in use.
+            let data = fs.window.skip_zeros(WHAT, at, end)?;
+            let whole = data.saturating_sub(start) & !inode_bytes.saturating_sub(1);
+            at = start.saturating_add(whole);
+            let length = end.saturating_sub(at).min(READ_BYTES);
+            if data >= end || length == 0 {
+                return Ok(());
+            }
+            let inodes = length.wrapping_div(inode_bytes);
+            *inodes_left = inodes_left.saturating_sub(inodes);
+            if *inodes_left == 0 {
+                self.limited = true;
+                return Ok(());
+            }
+            buffer.resize(narrow(length), 0);
+            fs.window.read(WHAT, at, &mut buffer)?;
+            let first = at.saturating_sub(start).wrapping_div(inode_bytes);
+            for (index, bytes) in (first..).zip(buffer.chunks_exact(narrow(inode_bytes))) {
+                let number = fs.superblock.inode_number(group, index);
+                self.inode(fs, number, bytes)?;
+            }
+            at = at.saturating_add(length);
+        }
+    }
+
+    /// Looks at one inode.
+    fn inode(&mut self, fs: &Fs<'_>, number: u32, bytes: &[u8]) -> Result<(), Error> {
+        const BAD_BLOCKS: u32 = 1;
+        let inode = if number == BAD_BLOCKS {
+            Inode::parse_any(bytes)
+        } else if let Some(inode) = Inode::parse(bytes) {
+            inode
+        } else {
+            return Ok(());
+        };
+        if self.nodes.len() >= NODES_MAX || self.claims.is_full() {
+            self.limited = true;
+            return Ok(());
+        }
+        if let Some(block) = inode.attribute_block() {
+            self.claims.metadata(block, 1);
+        }
+        inode.map(fs, &mut self.walk)?;
+        self.count_damage(fs, number);
+        for index in 0..self.walk.tree.len() {
+            if let Some(&block) = self.walk.tree.get(index) {
+                self.claims.metadata(block, 1);
+            }
+        }
+        let own = fs.superblock.is_own(number) || inode.is_attribute();
+        match inode.kind {
+            Kind::File if !own => self.file(fs, number, &inode),
+            Kind::Directory if !own => self.directory(fs, number, &inode),
+            _ => self.own_blocks(),
+        }
+        Ok(())
+    }
+
+    fn count_damage(&mut self, fs: &Fs<'_>, number: u32) {
+        let (nodes, outside, disorder) = self.walk.take_damage();
+        if nodes == 0 && outside == 0 && disorder == 0 {
+            return;
+        }
+        let place = inode_at(fs, number).unwrap_or(0);
+        let extent = Extent::new(place, fs.superblock.inode_bytes);
+        self.tally.count("block tree nodes damaged or used twice", nodes, extent);
+        self.tally.count("block runs outside the file system", outside, extent);
+        self.tally.count("block runs out of order", disorder, extent);
+    }
+
+    /// Claims the mapped blocks for the file system itself.
+    fn own_blocks(&mut self) {
+        for mapping in &self.walk.mappings {
+            self.claims.metadata(mapping.block, u64::from(mapping.length));
+        }
+    }
+
+    fn file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
+        let kind = if inode.is_inline() {
+            NodeKind::Inline
+        } else if inode.is_encrypted() {
+            NodeKind::Encrypted
+        } else {
+            NodeKind::File
+        };
+        let owner = word(wide(self.nodes.len()));
+        let mut node = Node::new(number, kind, inode.size);
+        node.first_claim = word(wide(self.claims.len()));
+        let mappings = std::mem::take(&mut self.walk.mappings);
+        for &mapping in &mappings {
+            let Mapping { logical, block, length, written } = mapping;
+            let role = if written { Role::Written } else { Role::Unwritten };
+            self.claims.push(Claim { block, length, logical, owner, role });
+            if fs.superblock.cluster_bits > 0 {
+                self.rest_of_clusters(fs, mapping, owner);
+            }
+        }
+        self.walk.mappings = mappings;
+        node.claims = word(wide(self.claims.len())).saturating_sub(node.first_claim);
+        if kind == NodeKind::Inline {
+            self.inline(fs, owner, number, inode);
+        }
+        self.nodes.push(node);
+    }
+
+    /// Claims what is in a file's clusters before and behind a run, unless another run has it.
+    fn rest_of_clusters(&mut self, fs: &Fs<'_>, mapping: Mapping, owner: u32) {
+        let superblock = &fs.superblock;
+        let mask = 1_u64.checked_shl(superblock.cluster_bits).unwrap_or(1).saturating_sub(1);
+        let end = mapping.block.saturating_add(u64::from(mapping.length));
+        // Clusters are counted from block 0.
+        let first = mapping.block & !mask;
+        let last = end.saturating_add(mask) & !mask;
+        for (from, until) in [(first, mapping.block), (end, last)] {
+            if from < until {
+                self.cluster_claims.push(Claim {
+                    block: from,
+                    length: word(until.saturating_sub(from)),
+                    logical: 0,
+                    owner,
+                    role: Role::Cluster,
+                });
+            }
+        }
+    }
+
+    fn inline(&mut self, fs: &Fs<'_>, node: u32, number: u32, inode: &Inode<'_>) {
+        let Some(at) = inode_at(fs, number) else {
+            return;
+        };
+        let [head, tail] = inline::parts(inode);
+        let run = |logical, part: Extent| Run {
+            logical,
+            disk: fs.window.on_disk(at.saturating_add(part.offset)),
+            length: part.length,
+        };
+        let runs = [run(0, head), run(head.length, tail)];
+        if head.length.saturating_add(tail.length) < inode.size {
+            let extent = Extent::new(at, fs.superblock.inode_bytes);
+            self.tally.count("inline files shorter than their size", 1, extent);
+        }
+        self.inlines.push(Inline { node, runs });
+    }
+
+    fn directory(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
+        let node = word(wide(self.nodes.len()));
+        let blocks = inode.size.div_ceil(fs.superblock.block_bytes);
+        for &mapping in &self.walk.mappings {
+            self.claims.metadata(mapping.block, u64::from(mapping.length));
+            let left = blocks.saturating_sub(u64::from(mapping.logical));
+            let length = mapping.length.min(word(left));
+            if mapping.written && length > 0 {
+                self.directories.push(DirectoryRun { block: mapping.block, length, node });
+            }
+        }
+        if inode.is_inline() {
+            let [head, tail] = inline::parts(inode);
+            let part = |part: Extent, skip: u64| {
+                let start = narrow(part.offset.saturating_add(skip));
+                let bytes = inode.bytes.get(start..narrow(part.end()));
+                bytes.unwrap_or_default().to_vec()
+            };
+            // The first four bytes are the parent's inode.
+            self.inline_directories.push((node, part(head, 4)));
+            self.inline_directories.push((node, part(tail, 0)));
+        }
+        self.nodes.push(Node::new(number, NodeKind::Directory, 0));
+    }
+
+    /// Reads all directories, and inodes that only they know of, until no new ones turn up.
+    fn name_all(&mut self, fs: &Fs<'_>) -> Result<(), Error> {
+        let mut bytes_left = DIRECTORY_BYTES_MAX;
+        let mut unknown = Vec::new();
+        let mut buffer = Vec::new();
+        while !self.directories.is_empty() || !self.inline_directories.is_empty() {
+            let mut runs = std::mem::take(&mut self.directories);
+            runs.sort_unstable_by_key(|run| (run.block, run.node));
+            for (node, bytes) in std::mem::take(&mut self.inline_directories) {
+                self.name_block(fs, node, &bytes, &mut unknown);
+            }
+            for run in runs {
+                let bytes = fs.superblock.to_bytes(u64::from(run.length));
+                if bytes > bytes_left {
+                    self.limited = true;
+                    break;
+                }
+                bytes_left = bytes_left.saturating_sub(bytes);
+                self.name_run(fs, run, &mut buffer, &mut unknown)?;
+            }
+            self.read_late(fs, &mut unknown)?;
+        }
+        Ok(())
+    }
+
+    fn name_run(
+        &mut self,
+        fs: &Fs<'_>,
+        run: DirectoryRun,
+        buffer: &mut Vec<u8>,
+        unknown: &mut Vec<(u32, u32, Vec<u8>)>,
+    ) -> Result<(), Error> {
+        const WHAT: &str = "a directory";
+        let mut at = fs.superblock.to_bytes(run.block);
+        let end = at.saturating_add(fs.superblock.to_bytes(u64::from(run.length)));
+        let block_bytes = fs.superblock.block_bytes;
+        while at < end {
+            let length = end.saturating_sub(at).min(READ_BYTES);
+            if length > block_bytes {
+                let data = fs.window.skip_zeros(WHAT, at, end)?;
+                let skipped = data.saturating_sub(at) & !block_bytes.saturating_sub(1);
+                at = at.saturating_add(skipped);
+            }
+            let length = end.saturating_sub(at).min(READ_BYTES);
+            buffer.resize(narrow(length), 0);
+            fs.window.read(WHAT, at, buffer)?;
+            for block in buffer.chunks(narrow(block_bytes)) {
+                let well_formed = self.name_block(fs, run.node, block, unknown);
+                let extent = Extent::new(at, block_bytes);
+                let count = u64::from(!well_formed);
+                self.tally.count("damaged directory blocks", count, extent);
+            }
+            at = at.saturating_add(length);
+        }
+        Ok(())
+    }
+
+    /// Names the nodes that a directory block has; entries of inodes that were
+    /// not scanned go into `unknown`.
+    fn name_block(
+        &mut self,
+        fs: &Fs<'_>,
+        directory: u32,
+        block: &[u8],
+        unknown: &mut Vec<(u32, u32, Vec<u8>)>,
+    ) -> bool {
+        let (nodes, names) = (&mut self.nodes, &mut self.names);
+        let (sorted, late, seen) = (self.sorted, &self.late, &mut self.late_seen);
+        directory::entries(block, fs.superblock.filetype, |inode, name| {
+            let known = late.get(&inode).map(|&node| narrow(u64::from(node)));
+            let known = known.or_else(|| {
+                let list = nodes.get(..sorted)?;
+                list.binary_search_by_key(&inode, |node| node.inode).ok()
+            });
+            if let Some(node) = known.and_then(|node| nodes.get_mut(node)) {
+                if node.is_nameless() && node.inode != ROOT {
+                    names.give(node, directory, name);
+                }
+            } else if !was_scanned(fs, inode) && seen.insert(inode) {
+                unknown.push((inode, directory, name.to_vec()));
+            }
+        })
+    }
+
+    /// Reads inodes that group descriptors call unused and directories name all the same.
+    fn read_late(&mut self, fs: &Fs<'_>, unknown: &mut Vec<(u32, u32, Vec<u8>)>) -> Result<(), Error> {
+        for (number, directory, name) in unknown.drain(..) {
+            let Some(at) = inode_at(fs, number) else {
+                continue;
+            };
+            let length = narrow(fs.superblock.inode_bytes);
+            let bytes = fs.window.bytes_at("an inode", at, length)?;
+            let node = self.nodes.len();
+            self.inode(fs, number, &bytes)?;
+            let Some(found) = self.nodes.get_mut(node) else {
+                continue;
+            };
+            self.names.give(found, directory, &name);
+            self.late.insert(number, word(wide(node)));
+            let extent = Extent::new(at, fs.superblock.inode_bytes);
+            self.tally.count("inodes in use that are called unused", 1, extent);
+        }
+        Ok(())
+    }
+}
+
+/// Returns where an inode lies, in bytes of the volume.
+fn inode_at(fs: &Fs<'_>, number: u32) -> Option<u64> {
+    let (group, index) = fs.superblock.inode_place(number)?;
+    let table = fs.groups.get(narrow(group))?.inode_table?;
+    let within = index.saturating_mul(fs.superblock.inode_bytes);
+    Some(fs.superblock.to_bytes(table).saturating_add(within))
+}
+
+/// Returns whether an inode was in the scanned part of a table, or cannot be anywhere.
+fn was_scanned(fs: &Fs<'_>, number: u32) -> bool {
+    let Some((group, index)) = fs.superblock.inode_place(number) else {
+        return true;
+    };
+    fs.groups.get(narrow(group)).is_none_or(|group| index < u64::from(group.inodes_used))
+}

@@ -1,0 +1,51 @@
+//! Little-endian fields of on-disk structures, read without trusting their position.
+
+/// Returns `N` bytes from `at`, if they are inside.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// Returns the byte at `at`; zero where the structure is too short.
+pub(crate) fn u8_at(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
+}
+
+/// Returns the 16-bit field at `at`; zero where the structure is too short.
+pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
+    array(bytes, at).map_or(0, u16::from_le_bytes)
+}
+
+/// Returns the 32-bit field at `at`; zero where the structure is too short.
+pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
+    array(bytes, at).map_or(0, u32::from_le_bytes)
+}
+
+/// Returns the 64-bit field at `at`; zero where the structure is too short.
+pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
+    array(bytes, at).map_or(0, u64::from_le_bytes)
+}
+
+/// Returns a 64-bit number from its lower and upper half, as ext4 keeps most of them.
+pub(crate) fn halves(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+/// Returns whether `magic` is at `at`.
+pub(crate) fn has(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
+    bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+/// Returns the length of something in memory as a length on a disk.
+pub(crate) fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Returns a length on a disk as one in memory, saturating.
+pub(crate) fn narrow(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+/// Returns a number as 32 bits, saturating.
+pub(crate) fn word(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
