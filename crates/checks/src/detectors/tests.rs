@@ -1,0 +1,103 @@
+//! Every rule runs its own examples.
+
+use super::rule::{Example, Level, Rule, load};
+use super::{RULES, builtin, rules_digest};
+use airlock_inspect::{Engine, EngineConfig, Match};
+use serde::de::IgnoredAny;
+
+/// Three lines of base64 that are no key.
+fn key() -> String {
+    let line = |seed: u8| -> String {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        (0..64_u8).map(|i| char::from(LETTERS[usize::from(i.wrapping_mul(seed) % 64)])).collect()
+    };
+    format!("MII{}\n{}\n{}==", &line(5)[3..], line(7), &line(11)[..30])
+}
+
+fn engine() -> Engine {
+    Engine::new(builtin(|_| true), EngineConfig { fingerprint_key: [7; 32] })
+}
+
+fn scan(engine: &Engine, bytes: &[u8]) -> Vec<Match> {
+    let mut found = Vec::new();
+    let mut scanner = engine.scanner();
+    scanner.feed(bytes, &mut found);
+    scanner.finish(&mut found);
+    found
+}
+
+fn check(detector: &str, example: &Example) {
+    let text = example.text.replace("{eicar}", &crate::malware::eicar_text());
+    let escaped = if text.contains("\\n") { key().replace('\n', "\\n") } else { key() };
+    let bytes = example.encoding.encode(&text.replace("{key}", &escaped));
+    let found = scan(&engine(), &bytes);
+    let own: Vec<&Match> = found.iter().filter(|found| found.detector == detector).collect();
+    let surest = own.iter().map(|found| Level::of(found.confidence)).max().unwrap_or(Level::None);
+    assert_eq!(surest, example.confidence, "{detector}: {:?}: {own:?}", example.text);
+    let count = example.count.unwrap_or(usize::from(example.confidence != Level::None));
+    assert_eq!(own.len(), count, "{detector}: {:?}: {own:?}", example.text);
+    for found in own {
+        let end = usize::try_from(found.offset + found.length).unwrap();
+        assert!(end <= bytes.len() && found.length > 0, "{detector}: {:?}", example.text);
+    }
+}
+
+#[test]
+fn rules_find_their_examples_and_nothing_else() {
+    for (name, _) in RULES {
+        let rule: Rule<IgnoredAny> = load(name);
+        assert_eq!(format!("{}/{}", rule.check.name(), rule.detector), *name);
+        assert!(rule.examples.len() >= 2 && rule.counter_examples.len() >= 2, "{name}");
+        for example in rule.examples.iter().chain(&rule.counter_examples) {
+            check(&rule.detector, example);
+        }
+    }
+}
+
+#[test]
+fn every_rule_has_a_detector() {
+    let mut names: Vec<_> = builtin(|_| true).iter().map(|detector| detector.name()).collect();
+    let mut rules: Vec<_> = RULES.iter().filter_map(|(name, _)| name.split('/').nth(1)).collect();
+    names.sort_unstable();
+    rules.sort_unstable();
+    assert_eq!(names, rules);
+    assert_eq!(builtin(|name| name == "pan").len(), 1);
+    assert_eq!(rules_digest(), rules_digest());
+}
+
+#[test]
+fn one_value_is_reported_once() {
+    let track = ";4453331478932885=29121019889056123?";
+    let found = scan(&engine(), track.as_bytes());
+    assert_eq!(found.iter().map(|found| found.detector).collect::<Vec<_>>(), ["track2"]);
+    assert_eq!((found[0].offset, found[0].length), (0, 36));
+    assert_eq!(found[0].fingerprint, engine().fingerprint("track2", b"4453331478932885"));
+}
+
+#[test]
+fn grouping_and_encoding_do_not_change_a_fingerprint() {
+    let expected = engine().fingerprint("pan", b"4453331478932885");
+    for text in ["card 4453331478932885", "card 4453-3314-7893-2885", "card 4453 3314 7893 2885"] {
+        let found = scan(&engine(), text.as_bytes());
+        assert_eq!(found[0].fingerprint, expected);
+        assert_eq!(found[0].display, "visa ************2885");
+    }
+    let iban = engine().fingerprint("iban", b"NL19ABCD0123456789");
+    assert_eq!(scan(&engine(), b"iban nl19 abcd 0123 4567 89")[0].fingerprint, iban);
+}
+
+#[test]
+fn nothing_shows_a_value() {
+    let text = "card 4453331478932885, SSN 536-22-8721, DE03501234560087654321\n";
+    let engine = engine();
+    let mut found = Vec::new();
+    let mut scanner = engine.scanner();
+    scanner.feed(text.as_bytes(), &mut found);
+    let waiting = format!("{scanner:?} {engine:?}");
+    scanner.finish(&mut found);
+    assert_eq!(found.len(), 3);
+    let shown = format!("{found:?} {waiting}");
+    for value in ["445333", "31478932", "536-22", "8721", "5012345"] {
+        assert!(!shown.contains(value), "{shown}");
+    }
+}

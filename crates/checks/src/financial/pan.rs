@@ -1,0 +1,381 @@
+//! Primary account numbers of payment cards (ISO/IEC 7812).
+//!
+//! Prefix, length and check digit let one in some hundred random numbers through;
+//! what stands around a number decides how sure the detector is.
+
+use super::issuer::{IssuerRule, Issuers};
+use super::track::{run, track1, track2};
+use crate::detectors::context::{Words, any_word, column_of, key_before};
+use crate::detectors::rule::load;
+use crate::regulated::ssn_parts_valid;
+use airlock_inspect::{Anchor, Detector, Hit, Normal, Value, Window};
+use airlock_model::{Check, Confidence, Severity};
+use serde::Deserialize;
+
+/// Characters on each side in which other numbers count.
+const NEIGHBOURS: usize = 320;
+
+/// Digits of the longest number.
+const DIGITS_MAX: usize = 19;
+
+/// What the rule of the card numbers holds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PanData {
+    /// Who issues which numbers.
+    pub issuers: Vec<IssuerRule>,
+    /// Numbers that gateways publish for tests.
+    pub test_numbers: Vec<String>,
+    /// Words around a number.
+    pub words: Words,
+}
+
+/// Finds card numbers.
+#[derive(Debug)]
+pub struct Pan {
+    check: Check,
+    severity: Severity,
+    issuers: Issuers,
+    test_numbers: Vec<String>,
+    words: Words,
+}
+
+impl Default for Pan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A number in a window: it starts at the anchor.
+struct Number {
+    digits: [u8; DIGITS_MAX],
+    count: usize,
+    /// Characters, separators included.
+    length: usize,
+    grouped: bool,
+    /// What the characters next to it say.
+    score: i32,
+}
+
+impl Number {
+    fn digits(&self) -> &[u8] {
+        &self.digits[..self.count]
+    }
+}
+
+impl Pan {
+    /// Reads the rule.
+    pub fn new() -> Self {
+        let rule = load::<PanData>("financial/pan");
+        Self {
+            check: rule.check,
+            severity: rule.severity,
+            issuers: Issuers::new(&rule.data.issuers),
+            test_numbers: rule.data.test_numbers,
+            words: rule.data.words,
+        }
+    }
+
+    /// Reads a number without separators.
+    fn plain(&self, window: &Window<'_>) -> Option<Number> {
+        let count = run(window.after);
+        let number = |count: usize, score: i32| {
+            let mut number = Number { digits: [0; DIGITS_MAX], count, length: count, grouped: false, score };
+            number.digits[..count].copy_from_slice(&window.after[..count]);
+            number
+        };
+        if count > 13 && window.after.get(count) == Some(&b'-') {
+            // Packed records have no separators: the number of a person may follow.
+            let area = count - 3;
+            let tail = window.after.get(area..area + 11).unwrap_or_default();
+            let fits = area <= DIGITS_MAX && packed_ssn(tail) && self.issuers.valid(&window.after[..area]);
+            if fits {
+                return Some(number(area, 2));
+            }
+        }
+        if count > DIGITS_MAX || !self.issuers.valid(&window.after[..count]) {
+            return None;
+        }
+        let score = self.left(window, 0)? + right(window, count)?;
+        Some(number(count, score))
+    }
+
+    /// Reads a number in groups: 4-4-4-4, 4-4-4-4-3, 4-6-5 or 4-6-4.
+    fn grouped(&self, window: &Window<'_>) -> Option<Number> {
+        let joint = *window.after.get(4)?;
+        let mut groups = [0; 6];
+        let (mut known, mut at) = (0, 0);
+        while known < groups.len() {
+            let length = run(window.after.get(at..)?);
+            groups[known] = length;
+            known += 1;
+            at += length + 1;
+            let next = window.after.get(at).is_some_and(u8::is_ascii_digit);
+            if length == 0 || !next || window.after.get(at - 1) != Some(&joint) {
+                break;
+            }
+        }
+        let taken = match groups {
+            [4, 4, 4, 4, 1..=3, 0] if self.issuers.valid(&collect(window.after, 5)?.0) => 5,
+            [4, 4, 4, 4, ..] => 4,
+            [4, 6, 5 | 4, ..] => 3,
+            _ => return None,
+        };
+        let (digits, count, length) = {
+            let (digits, length) = collect(window.after, taken)?;
+            let mut fixed = [0; DIGITS_MAX];
+            let count = digits.len();
+            fixed.get_mut(..count)?.copy_from_slice(&digits);
+            (fixed, count, length)
+        };
+        if !self.issuers.valid(&digits[..count]) {
+            return None;
+        }
+        let mut score = 1;
+        if let Some(&next) = groups.get(taken).filter(|next| **next > 0) {
+            // More numbers on the line: a sea of groups of four holds no card.
+            if next == 4 || joint == b'-' {
+                return None;
+            }
+            score -= i32::from(!expiry(&window.after[length + 1..]));
+        }
+        let before = window.before;
+        if let [.., digit, last] = before
+            && *last == joint
+            && digit.is_ascii_digit()
+        {
+            let group = before[..before.len() - 1].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            if group == 4 || joint == b'-' {
+                return None;
+            }
+            score -= 1;
+        } else {
+            score += self.left(window, 0)?;
+        }
+        score += right(window, length)?;
+        Some(Number { digits, count, length, grouped: true, score })
+    }
+
+    /// What stands right before a number; none if that makes it part of something else.
+    fn left(&self, window: &Window<'_>, first: isize) -> Option<i32> {
+        let before = window.before(first, 16);
+        let Some((&last, rest)) = before.split_last() else { return Some(0) };
+        match last {
+            b'A'..=b'Z' | b'a'..=b'z' => {
+                let letters = before.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+                any_word(&before[before.len() - letters..], &self.words.positive).then_some(0)
+            }
+            b'_' | b'*' => None,
+            b'.' if rest.last().is_some_and(u8::is_ascii_digit) => None,
+            b'-' => {
+                let token = rest.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+                let token = &rest[rest.len() - token..];
+                let hexadecimal = token.len() >= 4 && token.iter().all(u8::is_ascii_hexdigit);
+                (!hexadecimal).then_some(-i32::from(!token.is_empty()))
+            }
+            b'/' | b'+' => Some(-2),
+            _ => Some(0),
+        }
+    }
+
+    /// Adds up what speaks for a number and against it.
+    fn score(&self, window: &Window<'_>, number: &Number) -> Option<i32> {
+        let end = isize::try_from(number.length).ok()?;
+        let key = key_before(window, 0);
+        let column = column_of(window, 0);
+        let column = column.as_ref().map_or(&[][..], |(name, length)| &name[..*length]);
+        let named = self.words.names(key) || self.words.names(column);
+        let denied = !named && (self.words.denies(key) || self.words.denies(column));
+        let context = named || self.words.near(window, 0, end);
+        let mut score = number.score + variety(number.digits());
+        score += i32::from(context) * 2 - i32::from(denied) * 2;
+        score += match expiry_after(window, end) {
+            Some(near) if near <= 12 => 2,
+            Some(_) => 1,
+            None => 0,
+        };
+        let (valid, invalid) = self.neighbours(window, number);
+        score += match (valid, invalid) {
+            (0, 0..=1) => 0,
+            (0, _) => -2,
+            (1, 0..=2) => 1,
+            (2.., _) if valid > invalid => 2,
+            _ => 0,
+        };
+        score -= match number.count {
+            13 if !context => return None,
+            13 | 17.. => 2,
+            14 => 1,
+            _ => 0,
+        };
+        Some(score)
+    }
+
+    /// Counts other numbers nearby that are card numbers, and that are not.
+    fn neighbours(&self, window: &Window<'_>, number: &Number) -> (usize, usize) {
+        let before = window.before(0, NEIGHBOURS);
+        let after = window.after(isize::try_from(number.length).unwrap_or(0), NEIGHBOURS);
+        let (mut valid, mut invalid) = (0, 0);
+        for text in [before, after] {
+            let mut at = 0;
+            while at < text.len() {
+                let count = run(&text[at..]);
+                if count == 0 {
+                    at += 1;
+                    continue;
+                }
+                let (length, digits) = if count == 4 {
+                    groups_at(&text[at..]).unwrap_or((count, Vec::new()))
+                } else {
+                    (count, text[at..at + count].to_vec())
+                };
+                let fraction = at > 0 && text[at - 1] == b'.';
+                let cut = at == 0 || at + length == text.len();
+                if (13..=19).contains(&digits.len()) && !fraction && !cut && digits != number.digits() {
+                    if self.issuers.valid(&digits) {
+                        valid += 1;
+                    } else if digits.len() == number.count {
+                        invalid += 1;
+                    }
+                }
+                at += length;
+            }
+        }
+        (valid, invalid)
+    }
+}
+
+/// Returns the digits of the first groups of `text`, which one character each
+/// separates, and the number of characters they take.
+fn collect(text: &[u8], groups: usize) -> Option<(Vec<u8>, usize)> {
+    let (mut digits, mut at) = (Vec::with_capacity(DIGITS_MAX), 0);
+    for group in 0..groups {
+        let length = run(text.get(at..)?);
+        digits.extend_from_slice(&text[at..at + length]);
+        at += length + usize::from(group + 1 < groups);
+    }
+    (digits.len() <= DIGITS_MAX).then_some((digits, at))
+}
+
+/// Reads a number in groups at the start of `text`: its characters and its digits.
+fn groups_at(text: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let joint = *text.get(4).filter(|byte| matches!(byte, b' ' | b'-'))?;
+    let second = run(text.get(5..)?);
+    if second < 4 || text.get(5 + second) != Some(&joint) {
+        return None;
+    }
+    let (digits, length) = collect(text, if second == 4 { 4 } else { 3 })?;
+    Some((length, digits))
+}
+
+/// Returns whether `text` is `ddd-dd-dddd` with parts that are issued.
+fn packed_ssn(text: &[u8]) -> bool {
+    match text {
+        [a @ .., _, _, _, _] if a.len() == 7 && a[3] == b'-' && a[6] == b'-' => {
+            let digits = [&a[..3], &a[4..6], &text[7..]].concat();
+            digits.iter().all(u8::is_ascii_digit) && ssn_parts_valid(&digits)
+        }
+        _ => false,
+    }
+}
+
+/// What stands right behind a number; none if that makes it part of something else.
+fn right(window: &Window<'_>, length: usize) -> Option<i32> {
+    let next = window.after.get(length).copied();
+    let then = window.after.get(length + 1).copied().unwrap_or(b' ');
+    match next {
+        Some(b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'*') => None,
+        Some(b'.') if then.is_ascii_digit() => None,
+        Some(b'.') if then.is_ascii_alphabetic() => Some(-2),
+        Some(b'@') => Some(-2),
+        Some(b'-') if then.is_ascii_alphanumeric() => Some(-1),
+        _ => Some(0),
+    }
+}
+
+/// Returns whether `text` starts with a month, a slash and a year.
+fn expiry(text: &[u8]) -> bool {
+    let [a, b, b'/', c, d, rest @ ..] = text else { return false };
+    let month = matches!((a, b), (b'0', b'1'..=b'9') | (b'1', b'0'..=b'2'));
+    let century = matches!((c, d), (b'2', b'0')) && rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_digit);
+    let tail = if century { &rest[2..] } else { rest };
+    let ended = tail.first().is_none_or(|byte| !byte.is_ascii_digit() && *byte != b'/');
+    month && matches!(c, b'2'..=b'4') && d.is_ascii_digit() && ended
+}
+
+/// Returns how far behind a number its expiry date stands.
+fn expiry_after(window: &Window<'_>, end: isize) -> Option<usize> {
+    let text = window.after(end, 48);
+    (1..text.len()).find(|at| !text[at - 1].is_ascii_digit() && text[at - 1] != b'/' && expiry(&text[*at..]))
+}
+
+/// What the digits themselves say: people type 4444444444444448, banks do not.
+fn variety(digits: &[u8]) -> i32 {
+    let mut counts = [0_usize; 10];
+    for digit in digits {
+        counts[usize::from(digit.wrapping_sub(b'0') % 10)] += 1;
+    }
+    let distinct = counts.iter().filter(|count| **count > 0).count();
+    let monotonous = counts.iter().any(|count| *count > 7) || counts.iter().filter(|count| **count > 4).count() > 1;
+    -i32::from(distinct < 5) * 3 - i32::from(monotonous) * 2
+}
+
+/// Returns how sure a score makes.
+fn confidence(score: i32) -> Option<Confidence> {
+    let percent = match score {
+        5.. => 97,
+        4 => 93,
+        3 => 90,
+        2 => 85,
+        1 => 70,
+        0 => 60,
+        -1 => 40,
+        _ => return None,
+    };
+    Some(Confidence::percent(percent))
+}
+
+impl Detector for Pan {
+    fn name(&self) -> &'static str {
+        "pan"
+    }
+
+    fn check(&self) -> Check {
+        self.check
+    }
+
+    fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    fn anchors(&self) -> &[Anchor] {
+        &[Anchor::LongRun, Anchor::GroupedRun]
+    }
+
+    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+        let number = match window.anchor {
+            Anchor::LongRun => self.plain(window)?,
+            _ => self.grouped(window)?,
+        };
+        if !number.grouped && (track1(window).is_some() || track2(window).is_some()) {
+            return None;
+        }
+        let brand = self.issuers.brand(number.digits())?;
+        let published = self.test_numbers.iter().any(|known| known.as_bytes() == number.digits());
+        let confidence = match confidence(self.score(window, &number)?) {
+            Some(sure) if !published => sure,
+            Some(sure) => sure.min(Confidence::percent(70)),
+            None if published => Confidence::percent(50),
+            None => return None,
+        };
+        let digits = number.digits();
+        let last: String = digits[digits.len() - 4..].iter().map(|digit| char::from(*digit)).collect();
+        Some(Hit::Value(Value {
+            first: 0,
+            length: number.length,
+            confidence,
+            normal: Normal::of(digits),
+            display: format!("{brand} {}{last}", "*".repeat(digits.len() - 4)),
+        }))
+    }
+}

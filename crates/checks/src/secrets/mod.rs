@@ -1,0 +1,5 @@
+//! Keys, tokens and passwords.
+
+mod private_key;
+
+pub use private_key::PrivateKey;
