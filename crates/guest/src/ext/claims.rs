@@ -98,6 +98,21 @@ impl Claims {
         self.list.push(Claim { length, ..claim });
     }
 
+    /// Claims the rest of every cluster that the file system has a part of, for itself.
+    pub(crate) fn rest_of_metadata(&mut self, cluster_bits: u32) {
+        if cluster_bits == 0 {
+            return;
+        }
+        for index in 0..self.list.len() {
+            let claim = self.list.get(index).copied();
+            if let Some(claim) = claim.filter(|claim| claim.role == Role::Metadata) {
+                for (block, length) in rests(claim.block, claim.end(), cluster_bits) {
+                    self.metadata(block, u64::from(length));
+                }
+            }
+        }
+    }
+
     /// Decides who has which blocks.
     pub(crate) fn settle(self) -> Settled {
         let mut pieces: Vec<Piece> = (0_u32..)
@@ -140,6 +155,19 @@ impl Claims {
         }
         settled
     }
+}
+
+/// Returns block and length of what is before and behind a run in its first and last cluster.
+///
+/// Clusters are counted from block 0: bigalloc file systems have no first data block.
+pub(crate) fn rests(block: u64, end: u64, cluster_bits: u32) -> impl Iterator<Item = (u64, u32)> {
+    let mask = 1_u64.checked_shl(cluster_bits).unwrap_or(1).saturating_sub(1);
+    let first = block & !mask;
+    let last = end.saturating_add(mask) & !mask;
+    [(first, block), (end, last)]
+        .into_iter()
+        .filter(|(from, until)| from < until)
+        .map(|(from, until)| (from, word(until.saturating_sub(from))))
 }
 
 /// A run of blocks that one claim has.

@@ -42,6 +42,8 @@ pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings
     let Scan { nodes, names, mut claims, inlines, cluster_claims, mut tally, limited, .. } = scan;
     let first_cluster_claim = claims.len();
     cluster_claims.iter().for_each(|&claim| claims.push(claim));
+    let behind_cluster_claims = claims.len();
+    claims.rest_of_metadata(fs.superblock.cluster_bits);
     let limited = limited || claims.is_full();
     let settled = claims.settle();
     let gaps_max = findings.runs_left.min(GAP_RUNS_MAX);
@@ -66,7 +68,7 @@ pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings
         view_bytes_left: fs.window.bytes(),
     };
     let mut inlines = inlines.iter().peekable();
-    let mut clusters = (first_cluster_claim..settled.claims.len()).peekable();
+    let mut clusters = (first_cluster_claim..behind_cluster_claims).peekable();
     for (number, node) in (0_u32..).zip(&nodes) {
         let inline = inlines.next_if(|inline| inline.node == number);
         files.begin();

@@ -1,7 +1,7 @@
 //! Scans inode tables from end to end, then directories for names.
 
 use super::Fs;
-use super::claims::{Claim, Claims, Role};
+use super::claims::{Claim, Claims, Role, rests};
 use super::groups;
 use super::inode::{Inode, Kind, Mapping, Walk};
 use super::names::{Names, Node, NodeKind, ROOT};
@@ -211,22 +211,9 @@ impl Scan {
 
     /// Claims what is in a file's clusters before and behind a run, unless another run has it.
     fn rest_of_clusters(&mut self, fs: &Fs<'_>, mapping: Mapping, owner: u32) {
-        let superblock = &fs.superblock;
-        let mask = 1_u64.checked_shl(superblock.cluster_bits).unwrap_or(1).saturating_sub(1);
         let end = mapping.block.saturating_add(u64::from(mapping.length));
-        // Clusters are counted from block 0.
-        let first = mapping.block & !mask;
-        let last = end.saturating_add(mask) & !mask;
-        for (from, until) in [(first, mapping.block), (end, last)] {
-            if from < until {
-                self.cluster_claims.push(Claim {
-                    block: from,
-                    length: word(until.saturating_sub(from)),
-                    logical: 0,
-                    owner,
-                    role: Role::Cluster,
-                });
-            }
+        for (block, length) in rests(mapping.block, end, fs.superblock.cluster_bits) {
+            self.cluster_claims.push(Claim { block, length, logical: 0, owner, role: Role::Cluster });
         }
     }
 
@@ -241,10 +228,6 @@ impl Scan {
             length: part.length,
         };
         let runs = [run(0, head), run(head.length, tail)];
-        if head.length.saturating_add(tail.length) < inode.size {
-            let extent = Extent::new(at, fs.superblock.inode_bytes);
-            self.tally.count("inline files shorter than their size", 1, extent);
-        }
         self.inlines.push(Inline { node, runs });
     }
 

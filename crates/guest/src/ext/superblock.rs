@@ -36,7 +36,6 @@ pub(crate) struct Superblock {
     /// `ext2`, `ext3` or `ext4`.
     pub(crate) content: &'static str,
     pub(crate) block_bytes: u64,
-    pub(crate) block_bits: u32,
     /// Blocks on the volume, cut to its size.
     pub(crate) blocks: u64,
     /// Blocks that the superblock claims.
@@ -148,7 +147,6 @@ impl Superblock {
         Ok(Self {
             content,
             block_bytes,
-            block_bits,
             blocks,
             blocks_claimed,
             first_data_block,

@@ -6,7 +6,8 @@ fn check(size: &str, options: &[&str], content: &str) {
     let directory = tempfile::tempdir().expect("temporary directory");
     let tree = directory.path().join("tree");
     let image = directory.path().join("image");
-    make_tree(&tree);
+    let inline = options.iter().any(|option| option.contains("inline_data"));
+    make_tree(&tree, !inline);
     let mut arguments = vec!["-q", "-F", "-d", text(&tree)];
     arguments.extend(options);
     arguments.extend([text(&image), size]);
@@ -60,7 +61,7 @@ fn ext4_with_and_without_features() {
     check("96M", "meta_bg,^resize_inode");
     check("96M", "^flex_bg,^uninit_bg,^metadata_csum");
     check("64M", "^has_journal,^filetype");
-    check("96M", "^sparse_super");
+    check("96M", "^sparse_super,^resize_inode");
     check("96M", "sparse_super2,^resize_inode");
     check("64M", "quota,project,mmp");
     check("64M", "ea_inode,encrypt,casefold,verity,large_dir");

@@ -46,7 +46,9 @@ impl Random {
 }
 
 /// Makes a tree with files of many sizes, a large directory, links, a sparse file and odd names.
-pub(crate) fn make_tree(root: &Path) {
+///
+/// mke2fs 1.47.0 cuts a hole at the end of a file off under `inline_data`, so a tree for that has none.
+pub(crate) fn make_tree(root: &Path, end_holes: bool) {
     use std::os::unix::fs::FileExt;
     let mut random = Random(0x7ee5);
     let path = |name: &str| root.join(name);
@@ -67,9 +69,11 @@ pub(crate) fn make_tree(root: &Path) {
     for offset in [0, 300_000, 5_000_000] {
         sparse.write_all_at(&random.bytes(5000), offset).expect("write");
     }
-    sparse.set_len(9_000_001).expect("truncate");
+    if end_holes {
+        sparse.set_len(9_000_001).expect("truncate");
+    }
     let hole = fs::File::create(path("srv/hole")).expect("create");
-    hole.set_len(123_456).expect("truncate");
+    hole.set_len(if end_holes { 123_456 } else { 0 }).expect("truncate");
     std::os::unix::fs::symlink("size-1", path("short link")).expect("link");
     std::os::unix::fs::symlink("x/".repeat(200), path("long link")).expect("link");
     fs::hard_link(path("size-5000"), path("srv/linked")).expect("link");
