@@ -1,2 +1,54 @@
-//! The tasks.
-fn main() {}
+//! The project's tasks: `test`, `tidy`, `deny`, `bench`.
+//!
+//! `cargo xtask test` is everything that continuous integration runs. It installs
+//! the Debian packages that the tests need where it may, and says what is missing
+//! where it may not; nothing is skipped in silence.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who runs it")]
+
+mod bench;
+mod deny;
+mod packages;
+mod run;
+mod test;
+mod tidy;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  test                     everything: packages, licences, format, tidy, lints, tests
+  tidy [--accept]          the house rules; --accept lowers the size ratchet to today's numbers
+  deny                     licences, sources and yanked versions of the dependencies
+  bench [scan|transfer|all] [--image FILE] [--runs N]
+                           Airlock beside the tools it replaces; writes docs/benchmarks.md
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match dispatch(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<()> {
+    match words {
+        ["test"] => test::run(),
+        ["tidy"] => tidy::run(),
+        ["tidy", "--accept"] => tidy::accept(),
+        ["deny"] => deny::run(),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("no such task\n{USAGE}"),
+    }
+}
