@@ -5,4 +5,11 @@ pub mod detectors;
 pub mod financial;
 pub mod malware;
 pub mod regulated;
+mod rules;
 pub mod secrets;
+mod station;
+
+pub use rules::Rules;
+pub use station::{
+    HeldExtent, NoSink, Outcome, Progress, RETAINED_BYTES, Report, Sink, Station, StationError, UNIT_BYTES,
+};

@@ -1,1 +1,228 @@
-//! The cloud site: chamber, vault, catalog
+//! The cloud site: receives a VM, inspects it again, and keeps all that passes or nothing.
+//!
+//! ```text
+//! frames ─▶ session ─▶ chamber (sealed chunks in segments, index under the transfer's key)
+//!                         │ is a block source
+//!                         ▼
+//!                      station ─▶ judgement ─▶ seal: manifest + one transaction ─▶ vault
+//!                                          └─▶ discard: key destroyed, bytes removed
+//! ```
+//!
+//! A director owns one directory:
+//!
+//! | path | what |
+//! |---|---|
+//! | `state.db` | the ledger (SQLite) |
+//! | `site.key` | seed of the signing key |
+//! | `tls/` | its authority and identities |
+//! | `tenants/T.name.key`, `T.wrap.key` | what names a tenant's chunks, and what wraps their keys |
+//! | `chamber/X.key` | the key of a transfer; destroyed by its discard and by its seal |
+//! | `segments/X/N.seg` | sealed chunks that transfer X brought |
+//! | `manifests/X.manifest` | what the VM that X brought consists of |
+//! | `evidence/X.json` | the record of X |
+//!
+//! Chunks never move: sealing re-wraps their keys, discarding destroys them. Invariant:
+//! plain bytes of a chunk are in memory only.
+//!
+//! Deliberately absent: any knowledge of the manager, and any trust in its word (invariant I4).
+#![forbid(unsafe_code)]
+
+mod chamber;
+mod error;
+mod keys;
+mod ledger;
+mod manifest;
+mod sealed_disk;
+mod segment;
+mod server;
+mod session;
+mod vault;
+mod verdict;
+
+pub use error::Error;
+pub use ledger::VmRow;
+pub use server::Server;
+pub use vault::{Check, VaultDisk};
+
+use airlock_checks::Rules;
+use airlock_evidence::SiteKey;
+use airlock_link::{Authority, Identity};
+use airlock_model::TenantKey;
+use airlock_policy::Document;
+use chamber::Chamber;
+use keys::Key;
+use ledger::{Ledger, state};
+use segment::Segments;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// The virtual data center and tenant of a director that nobody has set up otherwise.
+pub const DEFAULT_VDC: &str = "default";
+
+/// Tells the time, in seconds since 1970-01-01 UTC.
+pub type Clock = fn() -> u64;
+
+/// What a director needs to be told.
+#[derive(Debug)]
+pub struct Config {
+    /// Its directory; made if it does not exist.
+    pub directory: PathBuf,
+    /// Its policy, as YAML.
+    pub policy_yaml: String,
+    /// What it inspects with.
+    pub rules: Arc<Rules>,
+    /// Threads that inspect what has arrived.
+    pub threads: usize,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A director over its directory.
+#[derive(Debug)]
+pub struct Director {
+    directory: PathBuf,
+    policy: Document,
+    policy_yaml: String,
+    rules: Arc<Rules>,
+    threads: usize,
+    clock: Clock,
+    key: SiteKey,
+    ledger: Ledger,
+    segments: Arc<Segments>,
+    live: Mutex<HashMap<[u8; 16], Arc<Chamber>>>,
+    _lock: File,
+}
+
+impl Director {
+    /// Opens a directory, makes what is missing, and finishes what a crash left half done.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let directory = config.directory;
+        for folder in ["tenants", "chamber", "segments", "manifests", "evidence", "tls"] {
+            let path = directory.join(folder);
+            std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        }
+        let lock = lock(&directory)?;
+        let policy = Document::parse(&config.policy_yaml)
+            .map_err(|error| Error::damaged("the policy", error.to_string()))?;
+        let director = Self {
+            key: SiteKey::from_seed(&keys::load_or_create(&directory.join("site.key"))?),
+            ledger: Ledger::open(&directory.join("state.db"))?,
+            segments: Arc::new(Segments::new(directory.join("segments"))),
+            live: Mutex::new(HashMap::new()),
+            policy,
+            policy_yaml: config.policy_yaml,
+            rules: config.rules,
+            threads: config.threads.max(1),
+            clock: config.clock,
+            directory,
+            _lock: lock,
+        };
+        director.recover()?;
+        Ok(director)
+    }
+
+    /// Finishes seals and discards that a crash interrupted, and removes what belongs to nothing.
+    fn recover(&self) -> Result<(), Error> {
+        for transfer in self.ledger.in_state(state::DISCARDING)? {
+            self.discard(&transfer)?;
+        }
+        let mut known = HashMap::new();
+        for (transfer, state) in self.ledger.transfers()? {
+            if state.starts_with("active") {
+                keys::destroy(&self.transfer_key_path(&transfer))?;
+            }
+            known.insert(hex::encode(transfer), state);
+        }
+        let segments = self.directory.join("segments");
+        for entry in std::fs::read_dir(&segments).map_err(Error::file("list", &segments))? {
+            let name = entry.map_err(Error::file("list", &segments))?.file_name();
+            let name = name.to_string_lossy().into_owned();
+            if !known.contains_key(&name) {
+                tracing::warn!(transfer = name, "removing segments that belong to no transfer");
+                self.segments.remove_all(&ledger::parse_id(&name)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transfer_key_path(&self, transfer: &[u8; 16]) -> PathBuf {
+        self.directory.join("chamber").join(format!("{}.key", hex::encode(transfer)))
+    }
+
+    fn manifest_path(&self, transfer: &[u8; 16]) -> PathBuf {
+        self.directory.join("manifests").join(format!("{}.manifest", hex::encode(transfer)))
+    }
+
+    fn evidence_path(&self, transfer: &[u8; 16]) -> PathBuf {
+        self.directory.join("evidence").join(format!("{}.json", hex::encode(transfer)))
+    }
+
+    fn tenant_key(&self, tenant: &str) -> Result<TenantKey, Error> {
+        let path = self.directory.join("tenants").join(format!("{tenant}.name.key"));
+        Ok(TenantKey(*keys::load_or_create(&path)?))
+    }
+
+    fn wrapping_key(&self, tenant: &str) -> Result<Key, Error> {
+        keys::load_or_create(&self.directory.join("tenants").join(format!("{tenant}.wrap.key")))
+    }
+
+    /// Destroys everything that a transfer has brought: first its key, then the bytes.
+    pub(crate) fn discard(&self, transfer: &[u8; 16]) -> Result<(), Error> {
+        self.ledger.set_state(transfer, state::DISCARDING)?;
+        keys::destroy(&self.transfer_key_path(transfer))?;
+        self.segments.remove_all(transfer)?;
+        let manifest = self.manifest_path(transfer);
+        if manifest.exists() {
+            std::fs::remove_file(&manifest).map_err(Error::file("remove", &manifest))?;
+        }
+        self.ledger.forget(transfer, "discarded")
+    }
+
+    /// Returns the VMs of the default tenant.
+    pub fn vms(&self) -> Result<Vec<VmRow>, Error> {
+        self.ledger.vms(DEFAULT_VDC)
+    }
+
+    /// Returns the director's own identity for TLS and an identity for a manager, making both on first use.
+    /// The manager's is a file that the operator hands over.
+    pub fn identities(&self) -> Result<(Identity, PathBuf), Error> {
+        let tls = self.directory.join("tls");
+        let authority_path = tls.join("authority.pem");
+        if !authority_path.exists() {
+            let (_, keep) = Authority::create()?;
+            write_private(&authority_path, &keep)?;
+        }
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::file("read", path));
+        let authority = Authority::parse(&read(&authority_path)?)?;
+        let own = tls.join("director.pem");
+        if !own.exists() {
+            write_private(&own, &authority.issue_director()?)?;
+        }
+        let manager = tls.join("manager.pem");
+        if !manager.exists() {
+            write_private(&manager, &authority.issue_manager(DEFAULT_VDC)?)?;
+        }
+        let issued = Identity::parse(&read(&manager)?)?;
+        self.ledger.add_peer(&issued.certificate_digest(), DEFAULT_VDC)?;
+        Ok((Identity::parse(&read(&own)?)?, manager))
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    let mut file = keys::create_private(path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file("write", path))
+}
+
+/// Takes the directory for this process alone, until it is dropped or the process ends.
+fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join("lock");
+    let file = File::create(&path).map_err(Error::file("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse(directory.to_path_buf())),
+        Err(std::fs::TryLockError::Error(source)) => Err(Error::file("lock", &path)(source)),
+    }
+}

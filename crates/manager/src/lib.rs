@@ -1,1 +1,44 @@
-//! The source site: reads, inspects, sends what is cleared
+//! The source site: opens what is to be moved, inspects it, and sends what is cleared.
+//!
+//! ```text
+//! path ─▶ Source (disk image, folder or file) ─▶ survey ─▶ station ─┬─▶ report
+//!                                                                   └─▶ streams ─▶ director
+//! ```
+//!
+//! [`scan`] stops at the report. [`transfer`] gives each thread of the station a data
+//! stream of its own, so bytes are read, hashed, inspected, judged and sent by one
+//! thread and are never copied between threads.
+//!
+//! Deliberately absent: any knowledge of how a director stores what it gets.
+#![forbid(unsafe_code)]
+
+mod files;
+mod source;
+mod stream;
+mod transfer;
+
+pub use source::{Source, SourceError, SourceKind, SourceOptions};
+pub use transfer::{Connect, Offer, Outcome, Stage, TransferError, transfer};
+
+use airlock_checks::{NoSink, Progress, Report, Rules, Station, StationError};
+use airlock_model::Site;
+use airlock_policy::Effective;
+
+/// Inspects a source on `threads` threads and reports what a transfer would hold, and why. Nothing is sent.
+pub fn scan(
+    source: &Source,
+    rules: &Rules,
+    policy: &Effective,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Report, StationError> {
+    let station = Station::new(rules, policy, Site::Source);
+    let mut sinks = vec![NoSink; threads.max(1)];
+    let mut report = station.run(source.disk_id(), source.disk(), source.survey(), &mut sinks, progress)?;
+    if source.kind() == SourceKind::Files {
+        for finding in &mut report.findings {
+            finding.disk_offset = None;
+        }
+    }
+    Ok(report)
+}

@@ -94,3 +94,86 @@ pub struct Changed {
     /// First byte of the chunk on the disk.
     pub offset: u64,
 }
+
+/// Parts of a disk that judgements let pass, gathered over a whole disk.
+///
+/// A site that stores what it has judged in other pieces than it was judged in
+/// clears each piece with this: all of its bytes must have passed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clearance {
+    extents: Vec<Extent>,
+}
+
+impl Clearance {
+    /// Adds what of `extents`, which `judgement` is about, passes.
+    pub fn add(&mut self, judgement: &crate::Judgement, extents: &[Extent]) {
+        if judgement.terminates() {
+            return;
+        }
+        for extent in extents {
+            for kept in airlock_model::subtract(*extent, judgement.held()) {
+                self.push(kept);
+            }
+        }
+    }
+
+    /// Adds what passes elsewhere on the same disk.
+    pub fn absorb(&mut self, other: Self) {
+        for extent in other.extents {
+            self.push(extent);
+        }
+    }
+
+    fn push(&mut self, extent: Extent) {
+        match self.extents.last_mut() {
+            Some(last) if last.end() == extent.offset => last.length += extent.length,
+            _ => self.extents.push(extent),
+        }
+    }
+
+    /// Sorts and joins what was added; [`Self::clear`] needs it.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.extents.sort_unstable();
+        let mut joined = Self::default();
+        for extent in self.extents {
+            joined.push(extent);
+        }
+        joined
+    }
+
+    /// Clears `inner`, whose bytes lie at `extents`, if every one of them passes.
+    pub fn clear<T>(&self, extents: &[Extent], inner: T) -> Option<Cleared<T>> {
+        let passes = |extent: &Extent| {
+            let after = self.extents.partition_point(|cleared| cleared.offset <= extent.offset);
+            let cleared = after.checked_sub(1).and_then(|index| self.extents.get(index));
+            cleared.is_some_and(|cleared| extent.end() <= cleared.end())
+        };
+        extents.iter().all(passes).then(|| Cleared(inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Document, Effective, Object};
+    use airlock_model::Site;
+
+    #[test]
+    fn only_what_was_judged_and_passes_is_cleared() {
+        let policy = Effective::merge(&Document::default(), &Document::default());
+        let judgement = policy.judge(Site::Destination, &Object::raw(512), &mut []);
+        let mut clearance = Clearance::default();
+        clearance.add(&judgement, &[Extent::new(100, 50), Extent::new(0, 100), Extent::new(200, 10)]);
+        let clearance = clearance.sorted();
+        let clears = |extents: &[(u64, u64)]| {
+            let extents: Vec<_> =
+                extents.iter().map(|&(offset, length)| Extent::new(offset, length)).collect();
+            clearance.clear(&extents, ()).is_some()
+        };
+        assert!(clears(&[(0, 150), (205, 5)]));
+        assert!(!clears(&[(0, 151)]));
+        assert!(!clears(&[(0, 10), (150, 1)]));
+        assert!(!clears(&[(190, 12)]));
+    }
+}

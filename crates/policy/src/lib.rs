@@ -29,7 +29,7 @@ mod document;
 mod effective;
 mod judge;
 
-pub use cleared::{Changed, Chunk, Cleared};
+pub use cleared::{Changed, Chunk, Clearance, Cleared};
 pub use document::{DEFAULT_YAML, Document, Error, FreeSpace, OnFail, Release, Rule, Scope, Unscannable};
 pub use effective::{Effective, PolicyDigest};
 pub use judge::{Judgement, Object, Tally};

@@ -78,8 +78,9 @@ fn stands(text: &[u8], word: &[u8]) -> bool {
 pub fn key_before<'a>(window: &'a Window<'_>, first: isize) -> &'a [u8] {
     let before = window.before(first, WORDS_BEFORE);
     let part_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let joint =
-        |byte: &u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'=' | b':' | b'>' | b'#' | b'(' | b'[' | b'\\');
+    let joint = |byte: &u8| {
+        matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'=' | b':' | b'>' | b'#' | b'(' | b'[' | b'\\')
+    };
     let gap = before.iter().rev().take(6).take_while(|byte| joint(byte)).count();
     if gap == 0 {
         return &[];

@@ -144,7 +144,8 @@ impl Pan {
             && *last == joint
             && digit.is_ascii_digit()
         {
-            let group = before[..before.len() - 1].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            let group =
+                before[..before.len() - 1].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
             if group == 4 || joint == b'-' {
                 return None;
             }
@@ -297,7 +298,8 @@ fn right(window: &Window<'_>, length: usize) -> Option<i32> {
 fn expiry(text: &[u8]) -> bool {
     let [a, b, b'/', c, d, rest @ ..] = text else { return false };
     let month = matches!((a, b), (b'0', b'1'..=b'9') | (b'1', b'0'..=b'2'));
-    let century = matches!((c, d), (b'2', b'0')) && rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_digit);
+    let century =
+        matches!((c, d), (b'2', b'0')) && rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_digit);
     let tail = if century { &rest[2..] } else { rest };
     let ended = tail.first().is_none_or(|byte| !byte.is_ascii_digit() && *byte != b'/');
     month && matches!(c, b'2'..=b'4') && d.is_ascii_digit() && ended
@@ -316,7 +318,8 @@ fn variety(digits: &[u8]) -> i32 {
         counts[usize::from(digit.wrapping_sub(b'0') % 10)] += 1;
     }
     let distinct = counts.iter().filter(|count| **count > 0).count();
-    let monotonous = counts.iter().any(|count| *count > 7) || counts.iter().filter(|count| **count > 4).count() > 1;
+    let monotonous =
+        counts.iter().any(|count| *count > 7) || counts.iter().filter(|count| **count > 4).count() > 1;
     -i32::from(distinct < 5) * 3 - i32::from(monotonous) * 2
 }
 

@@ -64,7 +64,8 @@ pub(crate) fn track1(window: &Window<'_>) -> Option<Shape> {
         return None;
     }
     let name = window.after(index(digits + 1), 27);
-    let name_length = name.iter().position(|byte| *byte == b'^').filter(|length| (2..=26).contains(length))?;
+    let name_length =
+        name.iter().position(|byte| *byte == b'^').filter(|length| (2..=26).contains(length))?;
     let clean = name[..name_length].iter().all(|byte| matches!(byte, b' '..=b'~'));
     let start = digits + 1 + name_length + 1;
     let length = stripe(window.after.get(start..)?, TRACK1_MAX - start.min(TRACK1_MAX))?;

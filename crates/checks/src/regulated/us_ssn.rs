@@ -33,7 +33,12 @@ pub(super) struct SsnData {
 pub(crate) fn ssn_parts_valid(digits: &[u8]) -> bool {
     let [a, b, c, d, e, serial @ ..] = digits else { return false };
     let area = [*a, *b, *c];
-    serial.len() == 4 && area != *b"000" && area != *b"666" && *a != b'9' && [*d, *e] != *b"00" && serial != b"0000"
+    serial.len() == 4
+        && area != *b"000"
+        && area != *b"666"
+        && *a != b'9'
+        && [*d, *e] != *b"00"
+        && serial != b"0000"
 }
 
 /// Returns whether a number of nine digits can be a taxpayer number.
@@ -155,7 +160,8 @@ impl Shared {
         for text in [window.before(number.first, NEIGHBOURS), window.after(end, NEIGHBOURS)] {
             for piece in text.windows(13) {
                 let [before, a, b, c, one, d, e, two, s @ .., after] = piece else { continue };
-                let shape = *one == b'-' && *two == b'-' && !before.is_ascii_digit() && !after.is_ascii_digit();
+                let shape =
+                    *one == b'-' && *two == b'-' && !before.is_ascii_digit() && !after.is_ascii_digit();
                 if shape {
                     let digits = [*a, *b, *c, *d, *e, s[0], s[1], s[2], s[3]];
                     if digits.iter().all(u8::is_ascii_digit) {
@@ -175,7 +181,8 @@ impl Shared {
     fn card_near(&self, window: &Window<'_>, number: &Number) -> bool {
         let end = isize::try_from(number.length).unwrap_or(0) + number.first;
         [window.before(number.first, 128), window.after(end, 128)].into_iter().any(|text| {
-            text.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > 13 && self.issuers.valid(digits))
+            text.split(|byte| !byte.is_ascii_digit())
+                .any(|digits| digits.len() > 13 && self.issuers.valid(digits))
         })
     }
 

@@ -1,0 +1,178 @@
+//! The station: the same inspection at both sites.
+//!
+//! A [`Station`] goes over every place of a disk on several threads. Each piece of
+//! work, a *unit*, is a whole file or at most [`UNIT_BYTES`] of another place. Its bytes
+//! are read once, hashed, inspected and judged, and the [`Outcome`] goes to a [`Sink`]
+//! that belongs to the thread. Which thread does which unit depends on the weather;
+//! what comes out does not (invariant I5): the [`Report`] is in the order of the disk.
+//!
+//! Memory is bounded by the threads: each holds at most one unit of
+//! [`RETAINED_BYTES`], its read window and the scanner's carry. A longer file is inspected
+//! in a first pass and read again for sending; what has changed in between is not
+//! sent (invariant I6).
+
+mod planner;
+mod reader;
+mod report;
+mod unit;
+
+pub use report::{HeldExtent, Report};
+pub use unit::Outcome;
+
+use crate::Rules;
+use airlock_disk::BlockSource;
+use airlock_guest::Survey;
+use airlock_model::Site;
+use airlock_policy::{Changed, Effective};
+use planner::Planner;
+use report::Collector;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use unit::Worker;
+
+/// Bytes of a place without files that are inspected and judged at once.
+pub const UNIT_BYTES: u64 = 4 << 20;
+/// Longest file whose bytes are kept in memory until it is judged.
+pub const RETAINED_BYTES: u64 = 16 << 20;
+
+/// Why a station stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StationError {
+    /// The source changed while it was read.
+    #[error("the source changed while it was being read; take a snapshot of it, or stop the VM")]
+    Changed(#[from] Changed),
+    /// The source could not be read a second time.
+    #[error("cannot read the source again for sending")]
+    Source(#[from] airlock_disk::Error),
+    /// Whoever takes the outcomes failed.
+    #[error("cannot pass on what was inspected")]
+    Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The user or the other site wants to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Takes what was judged, on the thread that judged it.
+pub trait Sink: Send {
+    /// Whether it wants the bytes of what is cleared; if not, they are not kept.
+    fn wants_bytes(&self) -> bool;
+
+    /// Takes one outcome.
+    fn take(&mut self, outcome: &mut Outcome<'_>) -> Result<(), StationError>;
+}
+
+/// Wants nothing but the report.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSink;
+
+impl Sink for NoSink {
+    fn wants_bytes(&self) -> bool {
+        false
+    }
+
+    fn take(&mut self, _: &mut Outcome<'_>) -> Result<(), StationError> {
+        Ok(())
+    }
+}
+
+/// How far a station is. Read it from any thread; set `cancel` to stop it soon.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes that are done.
+    pub done: AtomicU64,
+    /// Bytes of the disk.
+    pub total: AtomicU64,
+    /// Findings so far, above `allow`.
+    pub findings: AtomicU64,
+    /// Bytes held so far.
+    pub held: AtomicU64,
+    /// Bytes read from the source so far.
+    pub read: AtomicU64,
+    /// Set it to stop.
+    pub cancel: AtomicBool,
+}
+
+/// Inspects disks for one site under one policy.
+#[derive(Debug)]
+pub struct Station<'r> {
+    rules: &'r Rules,
+    policy: &'r Effective,
+    site: Site,
+    hashing: bool,
+}
+
+impl<'r> Station<'r> {
+    /// Sets up the station of `site`.
+    pub fn new(rules: &'r Rules, policy: &'r Effective, site: Site) -> Self {
+        Self { rules, policy, site, hashing: true }
+    }
+
+    /// Leaves the content unhashed, for a source that has proven its hashes: the report has
+    /// no meaningful root, and nothing can be released.
+    #[must_use]
+    pub fn without_hashing(self) -> Self {
+        Self { hashing: false, ..self }
+    }
+
+    /// Goes over the whole disk with one thread for each sink.
+    ///
+    /// `name` is what findings call the disk.
+    pub fn run<S: Sink>(
+        &self,
+        name: &str,
+        disk: &dyn BlockSource,
+        survey: &Survey,
+        sinks: &mut [S],
+        progress: &Progress,
+    ) -> Result<Report, StationError> {
+        progress.total.fetch_add(survey.map.disk_bytes(), Ordering::Relaxed);
+        let planner = Mutex::new(Planner::new(&survey.map));
+        let collector = Mutex::new(Collector::new(self.policy, self.site, survey.map.disk_bytes()));
+        let failure = Mutex::new(None);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for sink in sinks.iter_mut() {
+                let (planner, collector, failure, stop) = (&planner, &collector, &failure, &stop);
+                scope.spawn(move || {
+                    let mut worker = Worker::new(self, name, disk, survey, progress);
+                    while !stop.load(Ordering::Relaxed) {
+                        let batch = planner.lock().expect("the planner does not panic").next_batch();
+                        if batch.is_empty() {
+                            break;
+                        }
+                        if let Err(error) = run_batch(&mut worker, batch, sink, collector, progress) {
+                            stop.store(true, Ordering::Relaxed);
+                            failure.lock().expect("nobody panics with it").get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner().expect("nobody panics with it") {
+            Some(error) => Err(error),
+            None => Ok(collector.into_inner().expect("the collector does not panic").finish()),
+        }
+    }
+}
+
+fn run_batch<S: Sink>(
+    worker: &mut Worker<'_>,
+    batch: Vec<planner::Unit>,
+    sink: &mut S,
+    collector: &Mutex<Collector<'_>>,
+    progress: &Progress,
+) -> Result<(), StationError> {
+    let mut done = Vec::with_capacity(batch.len());
+    for unit in batch {
+        if progress.cancel.load(Ordering::Relaxed) {
+            return Err(StationError::Cancelled);
+        }
+        let mut outcome = worker.inspect(&unit, sink.wants_bytes());
+        sink.take(&mut outcome)?;
+        progress.done.fetch_add(outcome.bytes(), Ordering::Relaxed);
+        done.push(outcome.into_summary());
+    }
+    collector.lock().expect("the collector does not panic").add(done, progress);
+    Ok(())
+}

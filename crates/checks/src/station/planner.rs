@@ -1,0 +1,71 @@
+//! Divides places into units of work, lazily and in reading order.
+
+use super::UNIT_BYTES;
+use airlock_model::{PlaceKind, PlaceMap};
+
+/// Bytes of units that a thread takes at once.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Units that a thread takes at once.
+const BATCH_UNITS: usize = 64;
+
+/// A piece of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// A whole file.
+    File {
+        /// Its place.
+        place: usize,
+    },
+    /// Part of another place.
+    Part {
+        /// The place.
+        place: usize,
+        /// First byte, counted over the runs of the place.
+        logical: u64,
+        /// Number of bytes.
+        length: u64,
+    },
+}
+
+/// Gives out units.
+#[derive(Debug)]
+pub(super) struct Planner<'m> {
+    map: &'m PlaceMap,
+    place: usize,
+    logical: u64,
+}
+
+impl<'m> Planner<'m> {
+    pub(super) fn new(map: &'m PlaceMap) -> Self {
+        Self { map, place: 0, logical: 0 }
+    }
+
+    /// Returns the next units, together about [`BATCH_BYTES`]; none when all are given out.
+    pub(super) fn next_batch(&mut self) -> Vec<Unit> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES && batch.len() < BATCH_UNITS {
+            let Some((unit, length)) = self.next() else { break };
+            batch.push(unit);
+            bytes += length;
+        }
+        batch
+    }
+
+    fn next(&mut self) -> Option<(Unit, u64)> {
+        let place = self.map.get(self.place)?;
+        let bytes: u64 = place.runs.iter().map(|run| run.length).sum();
+        if place.kind == PlaceKind::File {
+            self.place += 1;
+            return Some((Unit::File { place: place.index }, bytes));
+        }
+        let logical = self.logical;
+        let length = UNIT_BYTES.min(bytes.saturating_sub(logical));
+        self.logical += length;
+        if self.logical >= bytes {
+            self.place += 1;
+            self.logical = 0;
+        }
+        Some((Unit::Part { place: place.index, logical, length }, length))
+    }
+}

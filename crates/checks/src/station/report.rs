@@ -1,0 +1,180 @@
+//! What a station has to say about a whole disk.
+
+use super::Progress;
+use airlock_model::{
+    Action, Class, Coverage, Decision, DiskRoot, Extent, Finding, PlaceKind, Reason, RootBuilder, Site,
+};
+use airlock_policy::{Clearance, Effective, Tally};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+/// What one unit came to.
+#[derive(Debug)]
+pub(super) struct UnitSummary {
+    pub(super) kind: PlaceKind,
+    pub(super) view: bool,
+    pub(super) bytes: u64,
+    pub(super) findings: Vec<Finding>,
+    pub(super) records: Vec<airlock_model::ChunkRecord>,
+    pub(super) classes: Vec<(Class, u64)>,
+    pub(super) held: Vec<HeldExtent>,
+    pub(super) clearance: Clearance,
+    pub(super) terminates: bool,
+    pub(super) unscannable: BTreeSet<Reason>,
+    pub(super) strictest: Action,
+}
+
+/// A part of the disk that is held, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldExtent {
+    /// Where.
+    pub extent: Extent,
+    /// Detectors, or classes that could not be inspected; sorted.
+    pub reasons: Vec<String>,
+    /// Escaped path, where a file owns it.
+    pub path: Option<String>,
+}
+
+/// What a station has to say about a whole disk.
+#[derive(Debug)]
+pub struct Report {
+    /// Findings above `allow`, in the order of the disk.
+    pub findings: Vec<Finding>,
+    /// What became of every byte.
+    pub coverage: Coverage,
+    /// Bytes by kind of place.
+    pub places: BTreeMap<&'static str, u64>,
+    /// Root of the whole disk as it was read.
+    pub root: DiskRoot,
+    /// What is held, sorted, not overlapping.
+    pub held: Vec<HeldExtent>,
+    /// What was judged and passes.
+    pub clearance: Clearance,
+    /// What the policy decides: withholding, unless something calls for more.
+    pub decision: Decision,
+    /// Whether the decision comes from what could not be inspected, and from no finding.
+    pub incomplete: bool,
+}
+
+/// Gathers summaries of units in any order.
+#[derive(Debug)]
+pub(super) struct Collector<'p> {
+    tally: Tally<'p>,
+    findings: Vec<Finding>,
+    coverage: Coverage,
+    places: BTreeMap<&'static str, u64>,
+    root: RootBuilder,
+    held: Vec<HeldExtent>,
+    clearance: Clearance,
+    decision: Decision,
+    found: Decision,
+    disk_bytes: u64,
+}
+
+impl<'p> Collector<'p> {
+    pub(super) fn new(policy: &'p Effective, site: Site, disk_bytes: u64) -> Self {
+        Self {
+            tally: Tally::new(policy, site),
+            findings: Vec::new(),
+            coverage: Coverage { total: disk_bytes, ..Coverage::default() },
+            places: BTreeMap::new(),
+            root: RootBuilder::default(),
+            held: Vec::new(),
+            clearance: Clearance::default(),
+            decision: Decision::Allow,
+            found: Decision::Allow,
+            disk_bytes,
+        }
+    }
+
+    pub(super) fn add(&mut self, units: Vec<UnitSummary>, progress: &Progress) {
+        for unit in units {
+            self.tally.add(&unit.findings);
+            let decision = decision_of(&unit);
+            self.decision = self.decision.max(decision);
+            if unit.findings.iter().any(|finding| finding.action >= Action::Hold)
+                || unit.unscannable.is_empty()
+            {
+                self.found = self.found.max(decision);
+            }
+            if !unit.view {
+                *self.places.entry(unit.kind.name()).or_default() += unit.bytes;
+                for (class, bytes) in unit.classes {
+                    self.coverage.add(class, bytes);
+                }
+                for record in unit.records {
+                    self.root.add(record);
+                }
+                self.clearance.absorb(unit.clearance);
+            }
+            let reported = unit.findings.into_iter().filter(|finding| finding.action > Action::Allow);
+            let before = self.findings.len();
+            self.findings.extend(reported);
+            progress.findings.fetch_add((self.findings.len() - before) as u64, Ordering::Relaxed);
+            let bytes: u64 = unit.held.iter().map(|held| held.extent.length).sum();
+            progress.held.fetch_add(bytes, Ordering::Relaxed);
+            self.held.extend(unit.held);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Report {
+        let by_disk = self.tally.decision();
+        self.decision = self.decision.max(by_disk);
+        self.found = self.found.max(by_disk);
+        sort_findings(&mut self.findings);
+        Report {
+            findings: self.findings,
+            coverage: self.coverage,
+            places: self.places,
+            root: self.root.finish(self.disk_bytes),
+            held: flatten(self.held),
+            clearance: self.clearance.sorted(),
+            incomplete: self.decision > self.found,
+            decision: self.decision,
+        }
+    }
+}
+
+fn decision_of(unit: &UnitSummary) -> Decision {
+    if unit.terminates {
+        Decision::Terminate
+    } else if !unit.held.is_empty() {
+        Decision::Withhold
+    } else if unit.strictest >= Action::Warn {
+        Decision::Warn
+    } else {
+        Decision::Allow
+    }
+}
+
+/// Puts findings into the order of the disk. A value that lies in a file's inode was seen
+/// in the file and in the metadata, one at the edge of two places in both: it is one
+/// finding, and the one with a path stays.
+fn sort_findings(findings: &mut Vec<Finding>) {
+    findings.sort_by(|a, b| {
+        let key = |f: &Finding| (f.disk_offset, f.length, f.path.is_none(), f.trail.clone(), f.offset);
+        key(a).cmp(&key(b)).then_with(|| a.detector.cmp(&b.detector))
+    });
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| match finding.disk_offset {
+        Some(offset) => seen.insert((offset, finding.length, finding.detector.clone())),
+        None => true,
+    });
+}
+
+/// Sorts held extents and gives bytes that two of them claim to the first alone.
+fn flatten(mut held: Vec<HeldExtent>) -> Vec<HeldExtent> {
+    held.sort();
+    let mut flat: Vec<HeldExtent> = Vec::with_capacity(held.len());
+    for mut one in held {
+        let end = flat.last().map_or(0, |last| last.extent.end());
+        if one.extent.offset < end {
+            let length = one.extent.end().saturating_sub(end);
+            one.extent = Extent::new(end, length);
+        }
+        if one.extent.length > 0 {
+            flat.push(one);
+        }
+    }
+    flat
+}

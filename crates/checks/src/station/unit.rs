@@ -1,0 +1,572 @@
+//! Reads, hashes, inspects and judges one unit.
+
+use super::planner::Unit;
+use super::reader::{ReadAgain, Reader};
+use super::report::{HeldExtent, UnitSummary};
+use super::{Progress, RETAINED_BYTES, StationError};
+use crate::Rules;
+use crate::malware::ObjectHasher;
+use airlock_disk::{BlockSource, SpanKind};
+use airlock_guest::Survey;
+use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
+use airlock_model::{
+    Action, CHUNK_BYTES_MAX, Check, ChunkRecord, Class, Confidence, Escaped, Extent, Finding, Place,
+    PlaceKind, Reason, Run, Severity, Site, subtract,
+};
+use airlock_policy::{Chunk, Clearance, Cleared, Effective, FreeSpace, Judgement, Object};
+use std::collections::BTreeSet;
+
+/// Bytes around a cut of our own that are looked at, too: the longest match.
+const CUT_CONTEXT_BYTES: u64 = 64 << 10;
+/// Bytes around the edge of a place that are looked at, too.
+const EDGE_CONTEXT_BYTES: u64 = 512;
+const _: () = assert!(LOOKBACK_BYTES <= 512 && LOOKAHEAD_BYTES <= 512);
+/// Chunks shorter than this are read without asking first whether they are a hole.
+const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
+const CHUNK_BYTES: u64 = CHUNK_BYTES_MAX as u64;
+
+/// What a piece of a place turned out to be.
+#[derive(Debug)]
+enum Content {
+    /// Zeros, or a hole.
+    Zero,
+    /// The source could not be read there.
+    Unreadable,
+    /// Left out because policy says so.
+    Dropped,
+    /// Data.
+    Data {
+        /// Its record, where hashes are wanted.
+        record: Option<ChunkRecord>,
+        /// Its bytes, where they are kept.
+        chunk: Option<Chunk>,
+    },
+}
+
+/// At most a chunk of a place, in logical order.
+#[derive(Debug)]
+struct Piece {
+    runs: Vec<Run>,
+    content: Content,
+}
+
+impl Piece {
+    fn extents(&self) -> Vec<Extent> {
+        self.runs.iter().map(Run::extent).collect()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.length).sum()
+    }
+}
+
+/// One unit after inspection and judgement.
+#[derive(Debug)]
+pub struct Outcome<'w> {
+    place: Place<'w>,
+    reader: &'w mut dyn ReadAgain,
+    pieces: Vec<Piece>,
+    findings: Vec<Finding>,
+    judgement: Judgement,
+    unscannable: BTreeSet<Reason>,
+}
+
+impl Outcome<'_> {
+    /// Returns the verdict.
+    pub fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+
+    /// Returns the number of bytes that the unit has on the disk.
+    pub fn bytes(&self) -> u64 {
+        if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
+    }
+
+    /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are read again,
+    /// and only passed on if they are those that were judged.
+    pub fn cleared(
+        &mut self,
+        take: &mut dyn FnMut(Cleared<Chunk>) -> Result<(), StationError>,
+    ) -> Result<(), StationError> {
+        if self.place.view {
+            return Ok(());
+        }
+        for piece in &mut self.pieces {
+            let Content::Data { chunk, .. } = &mut piece.content else { continue };
+            let chunk = match chunk.take() {
+                Some(chunk) => chunk,
+                None => {
+                    let mut bytes = Vec::new();
+                    for run in &piece.runs {
+                        self.reader.append(run.disk, run.length, &mut bytes)?;
+                    }
+                    Chunk::new(piece.runs.iter().map(Run::extent).collect(), bytes)
+                }
+            };
+            for cleared in self.judgement.release(chunk)? {
+                take(cleared)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_summary(self) -> UnitSummary {
+        let held = self.judgement.held();
+        let mut classes = Vec::new();
+        let mut clearance = Clearance::default();
+        let mut records = Vec::new();
+        for piece in self.pieces {
+            let bytes = piece.bytes();
+            let extents = piece.extents();
+            match piece.content {
+                Content::Dropped => classes.push((Class::Dropped, bytes)),
+                Content::Unreadable => classes.push((Class::Unscannable(Reason::Unreadable), bytes)),
+                Content::Zero => {
+                    classes.push((Class::Hole, bytes));
+                    clearance.add(&self.judgement, &extents);
+                }
+                Content::Data { record, .. } => {
+                    records.extend(record);
+                    let kept = extents.iter().flat_map(|extent| subtract(*extent, held));
+                    let passing: u64 = kept.map(|extent| extent.length).sum();
+                    match self.judgement.unscannable() {
+                        Some(reason) => classes.push((Class::Unscannable(reason), bytes)),
+                        None => {
+                            classes.push((Class::Cleared, passing));
+                            classes.push((Class::Held, bytes - passing));
+                        }
+                    }
+                    clearance.add(&self.judgement, &extents);
+                }
+            }
+        }
+        UnitSummary {
+            kind: self.place.kind,
+            view: self.place.view,
+            bytes: classes.iter().map(|(_, bytes)| bytes).sum(),
+            held: held_extents(&self.place, held, &self.findings, &self.unscannable),
+            records,
+            classes,
+            clearance,
+            terminates: self.judgement.terminates(),
+            strictest: self.judgement.strictest(),
+            findings: self.findings,
+            unscannable: self.unscannable,
+        }
+    }
+}
+
+fn held_extents(
+    place: &Place<'_>,
+    held: &[Extent],
+    findings: &[Finding],
+    unscannable: &BTreeSet<Reason>,
+) -> Vec<HeldExtent> {
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let holding = findings.iter().filter(|finding| finding.action >= Action::Hold);
+    let mut reasons: BTreeSet<String> = holding.map(|finding| finding.detector.clone()).collect();
+    reasons.extend(unscannable.iter().map(|reason| format!("unscannable:{}", reason.name())));
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
+    held.iter().map(|&extent| HeldExtent { extent, reasons: reasons.clone(), path: path.clone() }).collect()
+}
+
+/// A thread's tools.
+#[derive(Debug)]
+pub(super) struct Worker<'a> {
+    rules: &'a Rules,
+    policy: &'a Effective,
+    site: Site,
+    name: &'a str,
+    survey: &'a Survey,
+    hashing: bool,
+    reader: Reader<'a>,
+    scanner: Scanner<'a>,
+    matches: Vec<Match>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(
+        station: &super::Station<'a>,
+        name: &'a str,
+        disk: &'a dyn BlockSource,
+        survey: &'a Survey,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            rules: station.rules,
+            policy: station.policy,
+            site: station.site,
+            name,
+            survey,
+            hashing: station.hashing,
+            reader: Reader::new(disk, &progress.read),
+            scanner: station.rules.engine().scanner(),
+            matches: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Inspects and judges a unit. With `retain`, its bytes are kept for sending.
+    pub(super) fn inspect(&mut self, unit: &Unit, retain: bool) -> Outcome<'_> {
+        let (index, runs, whole) = match *unit {
+            Unit::File { place } => (place, None, true),
+            Unit::Part { place, logical, length } => (place, Some((logical, length)), false),
+        };
+        let place = self.survey.map.get(index).expect("the planner gives out places of this map");
+        let runs = match runs {
+            None => place.runs.to_vec(),
+            Some((logical, length)) => part_of(place.runs, logical, length),
+        };
+        let bytes: u64 = runs.iter().map(|run| run.length).sum();
+        let retain = retain && !place.view && bytes <= RETAINED_BYTES;
+        let mut pieces = cut(&runs);
+        self.matches.clear();
+        let mut findings = if whole {
+            self.inspect_file(&place, &mut pieces, retain)
+        } else {
+            self.inspect_part(&place, &mut pieces, retain)
+        };
+        let object = self.object(&place, &runs, &pieces);
+        let touched: Vec<Vec<Extent>> =
+            findings.iter().map(|finding| touched_by(&place, finding, whole)).collect();
+        let mut judgement = self.policy.judge_touching(self.site, &object, &mut findings, &touched);
+        for piece in &pieces {
+            if let Content::Data { record: Some(record), .. } = &piece.content {
+                judgement.inspected(record);
+            }
+        }
+        let reader = &mut self.reader;
+        Outcome { place, reader, pieces, findings, judgement, unscannable: object.unscannable }
+    }
+
+    fn object(&self, place: &Place<'_>, runs: &[Run], pieces: &[Piece]) -> Object {
+        let mut unscannable = BTreeSet::new();
+        let data = pieces.iter().any(|piece| matches!(piece.content, Content::Data { .. }));
+        if place.kind == PlaceKind::Encrypted && data {
+            unscannable.insert(Reason::Encrypted);
+        }
+        if place.kind == PlaceKind::Raw && data {
+            unscannable.insert(Reason::Unsupported);
+        }
+        if pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable)) {
+            unscannable.insert(Reason::Unreadable);
+        }
+        let limited =
+            |run: &Run| self.survey.limits.iter().any(|limit| limit.intersect(&run.extent()).is_some());
+        if data && runs.iter().any(limited) {
+            unscannable.insert(Reason::Limit);
+        }
+        Object {
+            kind: place.kind,
+            extents: runs.iter().map(Run::extent).collect(),
+            block_bytes: place.volume.block_bytes,
+            block_origin: place.volume.extent.offset,
+            view: place.view,
+            unscannable,
+        }
+    }
+
+    /// Reads a piece into the buffer and says what it is.
+    fn read(&mut self, place: &Place<'_>, piece: &Piece) -> Content {
+        self.buffer.clear();
+        if place.kind == PlaceKind::Free && self.policy.free_space() == FreeSpace::Drop {
+            return Content::Dropped;
+        }
+        if piece.bytes() >= ASK_FOR_HOLES_BYTES && is_hole(self.reader.disk(), &piece.runs) {
+            return Content::Zero;
+        }
+        for run in &piece.runs {
+            if self.reader.append(run.disk, run.length, &mut self.buffer).is_err() {
+                self.buffer.clear();
+                return Content::Unreadable;
+            }
+        }
+        if is_zero(&self.buffer) {
+            self.buffer.clear();
+            return Content::Zero;
+        }
+        Content::Data { record: None, chunk: None }
+    }
+
+    /// Hashes what is in the buffer. Where bytes are kept, they leave the buffer.
+    fn hash(&mut self, piece: &mut Piece, retain: bool) {
+        if !self.hashing || !matches!(piece.content, Content::Data { .. }) {
+            return;
+        }
+        if retain {
+            let bytes = std::mem::take(&mut self.buffer);
+            let chunk = Chunk::new(piece.extents(), bytes);
+            piece.content = Content::Data { record: Some(chunk.record().clone()), chunk: Some(chunk) };
+        } else {
+            let content = airlock_model::ContentHash::of(&self.buffer);
+            let record = ChunkRecord { extents: piece.extents(), content };
+            piece.content = Content::Data { record: Some(record), chunk: None };
+        }
+    }
+
+    /// Inspects a whole file in logical order. Zeros and holes end a stream of bytes.
+    fn inspect_file(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Vec<Finding> {
+        let hashes = self.rules.hashes();
+        let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
+        let mut expected = None;
+        let mut hashed = 0;
+        for piece in pieces.iter_mut() {
+            piece.content = self.read(place, piece);
+            let mut at = 0;
+            let data = matches!(piece.content, Content::Data { .. });
+            for run in &piece.runs {
+                let length = usize::try_from(run.length).expect("at most a chunk");
+                if data {
+                    let bytes = &self.buffer[at..at + length];
+                    if expected != Some(run.logical) {
+                        if expected.is_some() {
+                            self.scanner.finish(&mut self.matches);
+                        }
+                        self.scanner.start(run.logical);
+                    }
+                    self.scanner.feed(bytes, &mut self.matches);
+                    expected = Some(run.logical + run.length);
+                }
+                if let Some(hasher) = &mut hasher {
+                    zeros(hasher, run.logical.saturating_sub(hashed));
+                    if data {
+                        hasher.update(&self.buffer[at..at + length]);
+                    } else {
+                        zeros(hasher, run.length);
+                    }
+                    hashed = run.logical + run.length;
+                }
+                at += length;
+            }
+            self.hash(piece, retain);
+        }
+        if expected.is_some() {
+            self.scanner.finish(&mut self.matches);
+        }
+        let mut findings: Vec<Finding> =
+            self.matches.iter().map(|found| self.finding(place, found, true)).collect();
+        if let Some(mut hasher) = hasher {
+            zeros(&mut hasher, place.size.saturating_sub(hashed));
+            let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
+            let names = if readable { hasher.finish(hashes) } else { Vec::new() };
+            findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
+        }
+        findings
+    }
+
+    /// Inspects part of a place that has no order of its own: every stretch of the disk,
+    /// with what lies around it.
+    fn inspect_part(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Vec<Finding> {
+        let mut stretches: Vec<(u64, Vec<u8>)> = Vec::new();
+        for piece in pieces.iter_mut() {
+            piece.content = self.read(place, piece);
+            if !matches!(piece.content, Content::Data { .. }) {
+                continue;
+            }
+            let mut at = 0;
+            for run in &piece.runs {
+                let bytes = &self.buffer[at..at + usize::try_from(run.length).expect("at most a chunk")];
+                at += bytes.len();
+                match stretches.last_mut() {
+                    Some((start, stretch)) if *start + stretch.len() as u64 == run.disk => {
+                        stretch.extend_from_slice(bytes);
+                    }
+                    _ if is_zero(bytes) => {}
+                    _ => stretches.push((run.disk, bytes.to_vec())),
+                }
+            }
+            self.hash(piece, retain);
+        }
+        for (start, bytes) in stretches {
+            self.inspect_stretch(place, start, &bytes);
+        }
+        self.matches.iter().map(|found| self.finding(place, found, false)).collect()
+    }
+
+    fn inspect_stretch(&mut self, place: &Place<'_>, start: u64, bytes: &[u8]) {
+        let end = start + bytes.len() as u64;
+        let cut = |at: u64| place.runs.iter().any(|run| run.disk < at && at < run.disk + run.length);
+        let reach = |at| if cut(at) { CUT_CONTEXT_BYTES } else { EDGE_CONTEXT_BYTES };
+        let before_length = reach(start).min(start);
+        let after_length = reach(end).min(self.reader.disk().size() - end);
+        let mut before = Vec::new();
+        let mut after = Vec::new();
+        // Context that cannot be read is not there; the place that owns it says that it is unreadable.
+        let _ = self.reader.append(start - before_length, before_length, &mut before);
+        let _ = self.reader.append(end, after_length, &mut after);
+        let first = self.matches.len();
+        self.scanner.start(start - before.len() as u64);
+        for part in [&before, bytes, &after] {
+            self.scanner.feed(part, &mut self.matches);
+        }
+        self.scanner.finish(&mut self.matches);
+        let glued = |left: Option<&u8>, right: Option<&u8>| matches!((left, right), (Some(l), Some(r)) if l.is_ascii_alphanumeric() && r.is_ascii_alphanumeric());
+        // Letters or digits of a neighbour can make a value look like part of something longer.
+        if (!cut(start) && glued(before.last(), bytes.first()))
+            || (!cut(end) && glued(bytes.last(), after.first()))
+        {
+            self.scanner.start(start);
+            self.scanner.feed(bytes, &mut self.matches);
+            self.scanner.finish(&mut self.matches);
+        }
+        let mut seen = BTreeSet::new();
+        let mut position = 0;
+        let extent = Extent::new(start, bytes.len() as u64);
+        self.matches.retain(|found| {
+            position += 1;
+            let inside = Extent::new(found.offset, found.length).intersect(&extent).is_some();
+            position <= first || (inside && seen.insert((found.offset, found.length, found.detector)))
+        });
+    }
+
+    fn finding(&self, place: &Place<'_>, found: &Match, logical: bool) -> Finding {
+        let disk_offset = if logical { to_disk(place.runs, found.offset) } else { Some(found.offset) };
+        let offset = if logical { found.offset } else { offset_in_place(place, found.offset) };
+        let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
+        let label = &place.volume.label;
+        let at = match (&path, place.kind) {
+            (Some(path), PlaceKind::File) => path.clone(),
+            (Some(path), kind) => format!("{path} ({})", kind.name()),
+            (None, kind) => kind.name().to_owned(),
+        };
+        Finding {
+            check: found.check,
+            detector: found.detector.to_owned(),
+            confidence: found.confidence,
+            severity: found.severity,
+            action: Action::Allow,
+            site: self.site,
+            disk: self.name.to_owned(),
+            trail: format!("{}:{label}:{at}@{offset}", self.name),
+            place: place.kind.name().to_owned(),
+            path,
+            offset,
+            length: found.length,
+            disk_offset,
+            deleted: matches!(place.kind, PlaceKind::Free),
+            fingerprint: found.fingerprint,
+            display: found.display.clone(),
+        }
+    }
+
+    fn hash_finding(&self, place: &Place<'_>, name: &str) -> Finding {
+        let found = Match {
+            detector: "hash",
+            check: Check::Malware,
+            severity: Severity::Critical,
+            confidence: Confidence::percent(100),
+            offset: 0,
+            length: place.size,
+            fingerprint: self.rules.engine().fingerprint("hash", name.as_bytes()),
+            display: format!("listed as {}", Escaped(name.as_bytes())),
+        };
+        let finding = self.finding(place, &found, true);
+        Finding { detector: format!("hash:{}", Escaped(name.as_bytes())), ..finding }
+    }
+}
+
+/// Hashes a hole of a file.
+fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
+    let zeros = [0; 4096];
+    while length > 0 {
+        let count = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());
+        hasher.update(&zeros[..count]);
+        length -= count as u64;
+    }
+}
+
+/// Returns the runs that lie in a part of a place, counted over the runs.
+fn part_of(runs: &[Run], logical: u64, length: u64) -> Vec<Run> {
+    let wanted = Extent::new(logical, length);
+    let mut part = Vec::new();
+    let mut at = 0;
+    for run in runs {
+        if let Some(shared) = Extent::new(at, run.length).intersect(&wanted) {
+            let skip = shared.offset - at;
+            part.push(Run { logical: shared.offset, disk: run.disk + skip, length: shared.length });
+        }
+        at += run.length;
+        if at >= wanted.end() {
+            break;
+        }
+    }
+    part
+}
+
+/// Cuts runs into chunks at multiples of a chunk's size in logical order.
+fn cut(runs: &[Run]) -> Vec<Piece> {
+    let mut pieces: Vec<(u64, Piece)> = Vec::new();
+    for run in runs {
+        let mut rest = *run;
+        while rest.length > 0 {
+            let number = rest.logical / CHUNK_BYTES;
+            let room = (number + 1) * CHUNK_BYTES - rest.logical;
+            let length = rest.length.min(room);
+            let part = Run { length, ..rest };
+            match pieces.last_mut() {
+                Some((last, piece)) if *last == number => piece.runs.push(part),
+                _ => pieces.push((number, Piece { runs: vec![part], content: Content::Zero })),
+            }
+            rest = Run {
+                logical: rest.logical + length,
+                disk: rest.disk + length,
+                length: rest.length - length,
+            };
+        }
+    }
+    pieces.into_iter().map(|(_, piece)| piece).collect()
+}
+
+fn is_hole(disk: &dyn BlockSource, runs: &[Run]) -> bool {
+    runs.iter().all(|run| {
+        let mut at = run.disk;
+        let end = run.disk + run.length;
+        while at < end {
+            match disk.span_at(at) {
+                Ok(span) if span.kind == SpanKind::Zero => at += span.length,
+                _ => return false,
+            }
+        }
+        true
+    })
+}
+
+/// Whether all bytes are zero. Looks at the first few alone, where most data differs.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (head, rest) = bytes.split_at(bytes.len().min(64));
+    let or = |piece: &[u8]| piece.iter().fold(0, |sum, byte| sum | byte);
+    or(head) == 0 && rest.chunks(4096).all(|piece| or(piece) == 0)
+}
+
+fn to_disk(runs: &[Run], logical: u64) -> Option<u64> {
+    let run = runs.iter().find(|run| run.logical <= logical && logical < run.logical + run.length)?;
+    Some(run.disk + (logical - run.logical))
+}
+
+/// Offset in the file for slack, else in the volume.
+fn offset_in_place(place: &Place<'_>, disk: u64) -> u64 {
+    let run = place.runs.iter().find(|run| run.disk <= disk && disk < run.disk + run.length);
+    match run {
+        Some(run) if place.kind == PlaceKind::Slack && !place.path.is_empty() => {
+            run.logical + (disk - run.disk)
+        }
+        _ => disk.saturating_sub(place.volume.extent.offset),
+    }
+}
+
+/// Returns the parts of the disk that a finding's bytes lie in.
+fn touched_by(place: &Place<'_>, finding: &Finding, logical: bool) -> Vec<Extent> {
+    if !logical {
+        return finding.disk_offset.map(|offset| Extent::new(offset, finding.length)).into_iter().collect();
+    }
+    let wanted = Extent::new(finding.offset, finding.length);
+    let in_run = |run: &Run| {
+        let shared = Extent::new(run.logical, run.length).intersect(&wanted)?;
+        Some(Extent::new(run.disk + (shared.offset - run.logical), shared.length))
+    };
+    place.runs.iter().filter_map(in_run).collect()
+}

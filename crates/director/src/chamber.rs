@@ -1,0 +1,241 @@
+//! The chamber of one transfer: what has arrived and is neither kept nor discarded yet.
+
+use crate::keys::Key;
+use crate::sealed_disk::{Placement, SealedDisk};
+use crate::segment::{SegmentWriter, Segments, Stored};
+use crate::{Director, Error};
+use airlock_model::{ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, RootBuilder, TenantKey, subtract};
+use airlock_policy::Effective;
+use airlock_transfer::{Arrived, Hello};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+/// A transfer that a manager is connected for.
+#[derive(Debug)]
+pub(crate) struct Chamber {
+    pub(crate) id: [u8; 16],
+    pub(crate) token: [u8; 32],
+    pub(crate) tenant: String,
+    pub(crate) hello: Hello,
+    pub(crate) effective: Effective,
+    pub(crate) tenant_key: TenantKey,
+    pub(crate) wrapping: Key,
+    pub(crate) transfer_key: Key,
+    pub(crate) next_segment: Arc<AtomicU32>,
+    pub(crate) streams: AtomicUsize,
+    /// Whether this tenant's vault has anything to look up.
+    pub(crate) vault_has_chunks: bool,
+    pub(crate) content: Mutex<Content>,
+}
+
+/// What has arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    chunks: Vec<Stored>,
+    by_id: HashMap<ChunkId, u32>,
+    /// By disk and first offset. Offered again, a placement replaces what was there.
+    placements: BTreeMap<(u16, u64), Placement>,
+}
+
+impl Content {
+    /// Starts with the chunks that are durable from before.
+    pub(crate) fn resumed(chunks: Vec<Stored>) -> Self {
+        let mut content = Self::default();
+        for chunk in chunks {
+            content.add(chunk);
+        }
+        content
+    }
+
+    pub(crate) fn add(&mut self, chunk: Stored) -> u32 {
+        let next = u32::try_from(self.chunks.len()).expect("a transfer has a limit on chunks");
+        let index = *self.by_id.entry(chunk.id).or_insert(next);
+        if index == next {
+            self.chunks.push(chunk);
+        }
+        index
+    }
+
+    pub(crate) fn has(&self, id: &ChunkId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
+    /// Places chunks that have arrived. Fails if one is neither new nor known.
+    pub(crate) fn place(&mut self, arrived: Vec<Arrived>) -> Result<(), Error> {
+        for chunk in arrived {
+            let index = self.by_id.get(&chunk.id).copied();
+            let index =
+                index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
+            let first = chunk.extents.first().map_or(0, |extent| extent.offset);
+            let placement = Placement { extents: chunk.extents, chunk: index };
+            self.placements.insert((chunk.disk, first), placement);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn durable_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+    }
+}
+
+/// A disk as it arrived, with everything that is needed to keep it.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) chunks: Arc<Vec<Stored>>,
+    pub(crate) disks: Vec<Vec<Placement>>,
+}
+
+impl Chamber {
+    /// Takes out what has arrived, at the end of all streams.
+    pub(crate) fn arrival(&self) -> Arrival {
+        let mut content = self.content.lock().expect("no holder of this lock panics");
+        let content = std::mem::take(&mut *content);
+        let mut disks = vec![Vec::new(); self.hello.disks.len()];
+        for ((disk, _), placement) in content.placements {
+            if let Some(placements) = disks.get_mut(usize::from(disk)) {
+                placements.push(placement);
+            }
+        }
+        Arrival { chunks: Arc::new(content.chunks), disks }
+    }
+}
+
+impl Arrival {
+    /// Returns one disk as a block source.
+    pub(crate) fn disk(
+        &self,
+        index: usize,
+        size: u64,
+        segments: &Arc<Segments>,
+    ) -> Result<SealedDisk, Error> {
+        let placements = self.disks.get(index).map(Vec::as_slice).unwrap_or_default();
+        SealedDisk::new(size, placements.iter(), Arc::clone(&self.chunks), Arc::clone(segments))
+            .map_err(Error::Peer)
+    }
+
+    /// Returns the root of one disk.
+    pub(crate) fn root(&self, index: usize, size: u64) -> DiskRoot {
+        root_of(&self.disks[index], &self.chunks, size)
+    }
+
+    /// Takes `held` extents out of a disk: chunks that lie in them are dropped, chunks that
+    /// reach into them are opened, cut and sealed anew.
+    pub(crate) fn withhold(
+        &mut self,
+        index: usize,
+        held: &[Extent],
+        tenant_key: &TenantKey,
+        segments: &Segments,
+        writer: &mut SegmentWriter,
+    ) -> Result<(), Error> {
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let mut kept = Vec::new();
+        for placement in std::mem::take(&mut self.disks[index]) {
+            let touched =
+                placement.extents.iter().any(|extent| subtract(*extent, held).as_slice() != [*extent]);
+            if !touched {
+                kept.push(placement);
+                continue;
+            }
+            let chunk = chunks[placement.chunk as usize].clone();
+            let mut plain = None;
+            let mut at = 0_u64;
+            for extent in &placement.extents {
+                for piece in subtract(*extent, held) {
+                    let plain = match &plain {
+                        Some(plain) => plain,
+                        None => plain.insert(segments.read(&chunk)?),
+                    };
+                    let start = usize::try_from(at + piece.offset - extent.offset).expect("inside a chunk");
+                    let length = usize::try_from(piece.length).expect("inside a chunk");
+                    let bytes = &plain[start..start + length];
+                    let content = ContentHash::of(bytes);
+                    let id = tenant_key.chunk_id(&content, u32::try_from(length).expect("inside a chunk"));
+                    let new = u32::try_from(chunks.len()).expect("a transfer has a limit on chunks");
+                    chunks.extend(writer.append(&[(id, content, bytes)])?);
+                    kept.push(Placement { extents: vec![piece], chunk: new });
+                }
+                at += extent.length;
+            }
+        }
+        self.disks[index] = kept;
+        Ok(())
+    }
+
+    /// Drops chunks that no disk refers to, and moves the others out of segments that hold such.
+    /// Returns the chunks of this transfer that are kept.
+    pub(crate) fn compact(
+        &mut self,
+        transfer: &[u8; 16],
+        segments: &Segments,
+        writer: &mut SegmentWriter,
+    ) -> Result<Vec<Stored>, Error> {
+        let chunks = Arc::make_mut(&mut self.chunks);
+        let mut used = vec![false; chunks.len()];
+        for placement in self.disks.iter().flatten() {
+            used[placement.chunk as usize] = true;
+        }
+        let mut live_bytes: BTreeMap<u32, u64> = BTreeMap::new();
+        for (chunk, _) in
+            chunks.iter().zip(&used).filter(|(chunk, used)| **used && chunk.segment.transfer == *transfer)
+        {
+            *live_bytes.entry(chunk.segment.number).or_default() +=
+                u64::from(chunk.length) + crate::keys::TAG_BYTES as u64;
+        }
+        let mut mixed = Vec::new();
+        for number in segments.numbers(transfer)? {
+            let id = crate::segment::SegmentId { transfer: *transfer, number };
+            let path = segments.path(id);
+            let length = std::fs::metadata(&path).map_err(Error::file("read", &path))?.len();
+            if live_bytes.get(&number).copied() != Some(length) {
+                mixed.push(id);
+            }
+        }
+        for (chunk, _) in
+            chunks.iter_mut().zip(&used).filter(|(chunk, used)| **used && mixed.contains(&chunk.segment))
+        {
+            *chunk = writer.append_sealed(chunk)?;
+        }
+        writer.sync()?;
+        for id in mixed {
+            segments.forget(id);
+            let path = segments.path(id);
+            std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
+        self.drop_unused(&used);
+        let own = self.chunks.iter().filter(|chunk| chunk.segment.transfer == *transfer);
+        Ok(own.cloned().collect())
+    }
+
+    fn drop_unused(&mut self, used: &[bool]) {
+        let mut renumbered = vec![0_u32; used.len()];
+        let mut next = 0;
+        for (number, used) in renumbered.iter_mut().zip(used) {
+            *number = next;
+            next += u32::from(*used);
+        }
+        for placement in self.disks.iter_mut().flatten() {
+            placement.chunk = renumbered[placement.chunk as usize];
+        }
+        let mut used = used.iter();
+        Arc::make_mut(&mut self.chunks).retain(|_| used.next().copied().unwrap_or(false));
+    }
+}
+
+/// Computes the root of a disk from where its chunks are placed.
+pub(crate) fn root_of(placements: &[Placement], chunks: &[Stored], size: u64) -> DiskRoot {
+    let mut root = RootBuilder::default();
+    for placement in placements {
+        let content = chunks[placement.chunk as usize].content;
+        root.add(ChunkRecord { extents: placement.extents.clone(), content });
+    }
+    root.finish(size)
+}
+
+impl Director {
+    /// Returns a writer of new segments of a transfer.
+    pub(crate) fn writer(&self, chamber: &Chamber) -> SegmentWriter {
+        SegmentWriter::new(Arc::clone(&self.segments), chamber.id, Arc::clone(&chamber.next_segment))
+    }
+}

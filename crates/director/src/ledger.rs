@@ -1,0 +1,304 @@
+//! What the director must not forget, in SQLite.
+//!
+//! Every statement that makes something exist or cease to exist is one transaction.
+//! Nothing that was found stands here, and chunk keys stand here only wrapped:
+//! a transfer's under its own key, which a discard or a seal destroys, the vault's
+//! under the tenant's.
+
+use crate::Error;
+use crate::keys::{self, Key};
+use crate::segment::Stored;
+use airlock_model::ChunkId;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::path::Path;
+use std::sync::Mutex;
+
+const SCHEMA: &str = "
+create table if not exists peer (certificate text primary key, tenant text not null) strict;
+create table if not exists transfer (
+    id text primary key, tenant text not null, vdc text not null, vm text not null,
+    state text not null, shape text not null, effective text not null, created_at integer not null
+) strict;
+create index if not exists transfer_by_vm on transfer (tenant, vdc, vm);
+create table if not exists batch (
+    transfer text not null, sequence integer not null, sealed blob not null,
+    primary key (transfer, sequence)
+) strict;
+create table if not exists vm (
+    tenant text not null, vdc text not null, name text not null, generation integer not null,
+    transfer text not null, state text not null, sealed_at integer not null,
+    primary key (tenant, vdc, name, generation)
+) strict;
+create table if not exists chunk (
+    tenant text not null, id blob not null, sealed blob not null, primary key (tenant, id)
+) strict, without rowid;
+pragma user_version = 1;
+";
+
+/// The states of a transfer that this version knows.
+pub(crate) mod state {
+    pub(crate) const STAGING: &str = "staging";
+    pub(crate) const COMMITTING: &str = "committing";
+    pub(crate) const DISCARDING: &str = "discarding";
+}
+
+/// A transfer as it stands in the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct TransferRow {
+    pub(crate) id: [u8; 16],
+    pub(crate) state: String,
+    pub(crate) shape: String,
+    pub(crate) effective: String,
+}
+
+/// A VM in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmRow {
+    /// Its name.
+    pub name: String,
+    /// The virtual data center it is in.
+    pub vdc: String,
+    /// 1 for the first transfer of that name, then counted up.
+    pub generation: u64,
+    /// The transfer that brought it, in hexadecimal.
+    pub transfer: String,
+    /// `active` or `active-withheld`.
+    pub state: String,
+    /// When it was sealed, in seconds since 1970-01-01 UTC.
+    pub sealed_at: u64,
+}
+
+/// What a seal makes exist.
+#[derive(Debug)]
+pub(crate) struct Sealing<'a> {
+    pub(crate) transfer: [u8; 16],
+    pub(crate) tenant: &'a str,
+    pub(crate) vdc: &'a str,
+    pub(crate) vm: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) now: u64,
+}
+
+/// The database.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    connection: Mutex<Connection>,
+}
+
+impl Ledger {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "secure_delete", true)?;
+        connection.pragma_update(None, "cache_size", -8192)?;
+        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > 1 {
+            return Err(Error::damaged(
+                path.display().to_string(),
+                format!("it has schema version {version}, newer than 1"),
+            ));
+        }
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
+        self.connection.lock().expect("no holder of this lock panics")
+    }
+
+    /// Returns what SQLite's own check says is wrong, if anything.
+    pub(crate) fn integrity(&self) -> Result<Option<String>, Error> {
+        let verdict: String = self.lock().query_row("pragma integrity_check(1)", [], |row| row.get(0))?;
+        Ok((verdict != "ok").then_some(verdict))
+    }
+
+    pub(crate) fn add_peer(&self, certificate: &str, tenant: &str) -> Result<(), Error> {
+        self.lock().execute("insert or replace into peer values ($1, $2)", params![certificate, tenant])?;
+        Ok(())
+    }
+
+    pub(crate) fn tenant_of(&self, certificate: &str) -> Result<Option<String>, Error> {
+        let sql = "select tenant from peer where certificate = $1";
+        Ok(self.lock().query_row(sql, [certificate], |row| row.get(0)).optional()?)
+    }
+
+    /// Returns the unfinished transfer of a VM, if there is one.
+    pub(crate) fn unfinished(&self, tenant: &str, vdc: &str, vm: &str) -> Result<Option<TransferRow>, Error> {
+        let sql = "select id, state, shape, effective from transfer
+            where tenant = $1 and vdc = $2 and vm = $3 and state in ('staging', 'committing')";
+        let row = self.lock().query_row(sql, params![tenant, vdc, vm], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
+        let Some((id, state, shape, effective)) = row.optional()? else { return Ok(None) };
+        Ok(Some(TransferRow { id: parse_id(&id)?, state, shape, effective }))
+    }
+
+    /// Returns the transfers in a state.
+    pub(crate) fn in_state(&self, state: &str) -> Result<Vec<[u8; 16]>, Error> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("select id from transfer where state = $1")?;
+        let ids = statement.query_map([state], |row| row.get::<_, String>(0))?;
+        ids.map(|id| parse_id(&id?)).collect()
+    }
+
+    /// Returns all transfers that there ever were.
+    pub(crate) fn transfers(&self) -> Result<Vec<([u8; 16], String)>, Error> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("select id, state from transfer")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        rows.map(|row| row.map_err(Error::from).and_then(|(id, state)| Ok((parse_id(&id)?, state)))).collect()
+    }
+
+    pub(crate) fn begin(
+        &self,
+        row: &TransferRow,
+        tenant: &str,
+        vdc: &str,
+        vm: &str,
+        now: u64,
+    ) -> Result<(), Error> {
+        self.lock().execute(
+            "insert into transfer values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            params![hex::encode(row.id), tenant, vdc, vm, row.state, row.shape, row.effective, to_i64(now)],
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn set_state(&self, transfer: &[u8; 16], state: &str) -> Result<(), Error> {
+        let sql = "update transfer set state = $2 where id = $1";
+        self.lock().execute(sql, params![hex::encode(transfer), state])?;
+        Ok(())
+    }
+
+    /// Records chunks that are durable in segments, sealed under the transfer's key.
+    pub(crate) fn add_batch(&self, transfer: &[u8; 16], key: &Key, chunks: &[Stored]) -> Result<(), Error> {
+        let plain = zeroize::Zeroizing::new(postcard::to_stdvec(chunks).expect("plain data"));
+        let sealed = keys::wrap(key, transfer, &plain);
+        let sql =
+            "insert into batch select $1, coalesce(max(sequence), 0) + 1, $2 from batch where transfer = $1";
+        self.lock().execute(sql, params![hex::encode(transfer), sealed])?;
+        Ok(())
+    }
+
+    /// Returns the chunks that are durable from before.
+    pub(crate) fn batches(&self, transfer: &[u8; 16], key: &Key) -> Result<Vec<Stored>, Error> {
+        let connection = self.lock();
+        let sql = "select sealed from batch where transfer = $1 order by sequence";
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map([hex::encode(transfer)], |row| row.get::<_, Vec<u8>>(0))?;
+        let mut chunks = Vec::new();
+        for row in rows {
+            let damaged = || {
+                Error::damaged(
+                    format!("index of transfer {}", hex::encode(transfer)),
+                    "a batch does not open",
+                )
+            };
+            let plain = keys::unwrap(key, transfer, &row?).ok_or_else(damaged)?;
+            let batch: Vec<Stored> = postcard::from_bytes(&plain).map_err(|_| damaged())?;
+            chunks.extend(batch);
+        }
+        Ok(chunks)
+    }
+
+    /// Returns whether the tenant's vault has any chunk.
+    pub(crate) fn has_chunks(&self, tenant: &str) -> Result<bool, Error> {
+        let sql = "select exists (select 1 from chunk where tenant = $1)";
+        Ok(self.lock().query_row(sql, [tenant], |row| row.get(0))?)
+    }
+
+    /// Looks chunks up that this tenant has proven.
+    pub(crate) fn find_chunks(
+        &self,
+        tenant: &str,
+        wrapping: &Key,
+        ids: &[ChunkId],
+    ) -> Result<Vec<Option<Stored>>, Error> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("select sealed from chunk where tenant = $1 and id = $2")?;
+        let mut find = |id: &ChunkId| {
+            let sealed: Option<Vec<u8>> =
+                statement.query_row(params![tenant, id.0], |row| row.get(0)).optional()?;
+            sealed.map(|sealed| open_chunk(wrapping, id, &sealed)).transpose()
+        };
+        ids.iter().map(&mut find).collect()
+    }
+
+    /// The seal: from here on the VM exists, or nothing of it does.
+    pub(crate) fn seal(&self, sealing: &Sealing<'_>, new: &[Stored], wrapping: &Key) -> Result<(), Error> {
+        let transfer = hex::encode(sealing.transfer);
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let sql = "insert or replace into chunk values ($1, $2, $3)";
+            let mut insert = transaction.prepare_cached(sql)?;
+            for chunk in new {
+                let plain = zeroize::Zeroizing::new(postcard::to_stdvec(chunk).expect("plain data"));
+                let sealed = keys::wrap(wrapping, &chunk.id.0, &plain);
+                insert.execute(params![sealing.tenant, chunk.id.0, sealed])?;
+            }
+        }
+        transaction.execute(
+            "insert into vm select $1, $2, $3, coalesce(max(generation), 0) + 1, $4, $5, $6 from vm
+                where tenant = $1 and vdc = $2 and name = $3",
+            params![sealing.tenant, sealing.vdc, sealing.vm, transfer, sealing.state, to_i64(sealing.now)],
+        )?;
+        transaction
+            .execute("update transfer set state = $2 where id = $1", params![transfer, sealing.state])?;
+        transaction.execute("delete from batch where transfer = $1", [&transfer])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets the index of a transfer and everything that the log still holds of it.
+    pub(crate) fn forget(&self, transfer: &[u8; 16], state: &str) -> Result<(), Error> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let id = hex::encode(transfer);
+        transaction.execute("delete from batch where transfer = $1", [&id])?;
+        transaction.execute("update transfer set state = $2 where id = $1", params![id, state])?;
+        transaction.commit()?;
+        connection.pragma_update(None, "wal_checkpoint", "truncate")?;
+        Ok(())
+    }
+
+    /// Returns the VMs of a tenant, newest generation last.
+    pub(crate) fn vms(&self, tenant: &str) -> Result<Vec<VmRow>, Error> {
+        let connection = self.lock();
+        let sql = "select name, vdc, generation, transfer, state, sealed_at from vm
+            where tenant = $1 order by vdc, name, generation";
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map([tenant], |row| {
+            Ok(VmRow {
+                name: row.get(0)?,
+                vdc: row.get(1)?,
+                generation: row.get::<_, i64>(2)?.unsigned_abs(),
+                transfer: row.get(3)?,
+                state: row.get(4)?,
+                sealed_at: row.get::<_, i64>(5)?.unsigned_abs(),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn open_chunk(wrapping: &Key, id: &ChunkId, sealed: &[u8]) -> Result<Stored, Error> {
+    let damaged = || Error::damaged(format!("index entry of chunk {id}"), "it does not open");
+    let plain = keys::unwrap(wrapping, &id.0, sealed).ok_or_else(damaged)?;
+    postcard::from_bytes(&plain).map_err(|_| damaged())
+}
+
+fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Reads a transfer id of 32 hexadecimal digits.
+pub(crate) fn parse_id(text: &str) -> Result<[u8; 16], Error> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(text, &mut id)
+        .map_err(|_| Error::damaged("a transfer id", "it is not hexadecimal"))?;
+    Ok(id)
+}

@@ -1,0 +1,318 @@
+//! Talks to a manager: one control stream and any number of data streams for each transfer.
+
+use crate::chamber::{Chamber, Content};
+use crate::ledger::{TransferRow, state};
+use crate::segment::{SegmentId, SegmentWriter, Stored};
+use crate::{DEFAULT_VDC, Director, Error, keys};
+use airlock_link::Link;
+use airlock_model::ChunkId;
+use airlock_policy::{Document, Effective};
+use airlock_transfer::{
+    Arrived, Hello, Message, Receiver, ReceiverAction, Refusal, RefusalKind, VERSION, Welcome,
+};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Bytes that one stream may have offered and not got rid of.
+const CREDIT_BYTES: u64 = 12 << 20;
+/// Bytes after which a stream's chunks are made durable.
+const SYNC_BYTES: u64 = 32 << 20;
+/// Most disks of a VM.
+const DISKS_MAX: usize = 256;
+/// Most bytes in the name of a VM.
+const NAME_BYTES_MAX: usize = 255;
+/// Most streams of one transfer.
+const STREAMS_MAX: usize = 32;
+
+impl Director {
+    /// Serves one link of a tenant until the peer is done or gone. Errors have been told to the peer.
+    pub fn serve(&self, link: &mut dyn Link, tenant: &str) -> Result<(), Error> {
+        let mut body = Vec::new();
+        let served = match link.receive(&mut body)? {
+            Message::Hello(hello) => self.serve_control(link, tenant, *hello),
+            Message::Attach { transfer, token } => self.serve_data(link, tenant, transfer, token),
+            _ => Err(Error::Peer("it began with an unexpected message".into())),
+        };
+        if let Err(error) = &served {
+            let kind = match error {
+                Error::NotFound(_) => RefusalKind::NotFound,
+                Error::InUse(_) => RefusalKind::Busy,
+                Error::Peer(_) => RefusalKind::Protocol,
+                _ => RefusalKind::Failed,
+            };
+            // The peer may be the reason and gone; then nobody is there to be told.
+            let _ = link.send(&Message::Refuse(Refusal { kind, text: error.to_string() }), &[]);
+        }
+        served
+    }
+
+    fn serve_control(&self, link: &mut dyn Link, tenant: &str, hello: Hello) -> Result<(), Error> {
+        let chamber = match self.admit(tenant, hello)? {
+            Ok(chamber) => Arc::new(chamber),
+            Err(refusal) => {
+                link.send(&Message::Refuse(refusal), &[])?;
+                return Ok(());
+            }
+        };
+        let id = chamber.id;
+        self.live().insert(id, Arc::clone(&chamber));
+        let durable = chamber.content.lock().expect("no holder of this lock panics").durable_bytes();
+        tracing::info!(transfer = hex::encode(id), vm = chamber.hello.vm, durable, "transfer begins");
+        let welcome = Welcome {
+            version: VERSION,
+            transfer: id,
+            token: chamber.token,
+            tenant_key: chamber.tenant_key.clone(),
+            policy: self.policy_yaml.clone(),
+            effective: chamber.effective.digest(),
+            key: self.key.public().0,
+            credit: CREDIT_BYTES,
+            durable,
+        };
+        let run = || {
+            link.send(&Message::Welcome(Box::new(welcome)), &[])?;
+            self.finish(link, &chamber)
+        };
+        let outcome = run();
+        self.live().remove(&id);
+        outcome
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<[u8; 16], Arc<Chamber>>> {
+        self.live.lock().expect("no holder of this lock panics")
+    }
+
+    /// Decides whether a transfer may begin or go on.
+    fn admit(&self, tenant: &str, hello: Hello) -> Result<Result<Chamber, Refusal>, Error> {
+        let refuse = |kind, text: String| Ok(Err(Refusal { kind, text }));
+        if hello.version != VERSION {
+            let text =
+                format!("this director speaks protocol version {VERSION}, the manager {}", hello.version);
+            return refuse(RefusalKind::Protocol, text);
+        }
+        if hello.vdc != DEFAULT_VDC {
+            return refuse(RefusalKind::NotFound, format!("there is no virtual data center {:?}", hello.vdc));
+        }
+        if hello.vm.is_empty() || hello.vm.len() > NAME_BYTES_MAX || hello.vm.chars().any(char::is_control) {
+            return refuse(
+                RefusalKind::Protocol,
+                "the name of the VM is empty, too long or not printable".into(),
+            );
+        }
+        if hello.disks.is_empty() || hello.disks.len() > DISKS_MAX {
+            return refuse(
+                RefusalKind::Protocol,
+                format!("{} disks are too few or too many", hello.disks.len()),
+            );
+        }
+        let document = match Document::parse(&hello.policy) {
+            Ok(document) => document,
+            Err(error) => return refuse(RefusalKind::Protocol, format!("the source's {error}")),
+        };
+        let effective = Effective::merge(&document, &self.policy);
+        let live = self.live().values().any(|other| other.tenant == tenant && other.hello.vm == hello.vm);
+        if live {
+            let text =
+                format!("a transfer of {:?} is under way; wait for it or choose another --name", hello.vm);
+            return refuse(RefusalKind::Busy, text);
+        }
+        let shape = serde_json::to_string(&(&hello.disks, hello.on_fail, hello.key)).expect("plain data");
+        let digest = effective.digest().to_string();
+        let mut row = TransferRow { id: [0; 16], state: state::STAGING.into(), shape, effective: digest };
+        let unfinished = self.ledger.unfinished(tenant, &hello.vdc, &hello.vm)?;
+        let resumed = match unfinished {
+            Some(found) if hello.resume && found.shape == row.shape && found.effective == row.effective => {
+                Some(found.id)
+            }
+            Some(found) if hello.resume => {
+                tracing::info!(transfer = hex::encode(found.id), "cannot be resumed: disks or policy differ");
+                self.discard(&found.id)?;
+                None
+            }
+            Some(found) => {
+                // Begun anew without --resume: what an earlier try has brought is not kept.
+                self.discard(&found.id)?;
+                None
+            }
+            None => None,
+        };
+        if let Some(id) = resumed {
+            row.id = id;
+        } else {
+            keys::fill(&mut row.id);
+        }
+        let transfer_key = keys::load_or_create(&self.transfer_key_path(&row.id))?;
+        if resumed.is_none() {
+            self.ledger.begin(&row, tenant, &hello.vdc, &hello.vm, (self.clock)())?;
+        }
+        let durable = self.ledger.batches(&row.id, &transfer_key)?;
+        let numbers = self.segments.numbers(&row.id)?;
+        let mut token = [0; 32];
+        keys::fill(&mut token);
+        Ok(Ok(Chamber {
+            id: row.id,
+            token,
+            tenant: tenant.to_owned(),
+            effective,
+            tenant_key: self.tenant_key(tenant)?,
+            wrapping: self.wrapping_key(tenant)?,
+            transfer_key,
+            next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
+            streams: AtomicUsize::new(0),
+            vault_has_chunks: self.ledger.has_chunks(tenant)?,
+            content: Mutex::new(Content::resumed(self.present(durable))),
+            hello,
+        }))
+    }
+
+    /// Keeps of the chunks that the ledger knows those whose bytes are there.
+    fn present(&self, chunks: Vec<Stored>) -> Vec<Stored> {
+        let mut lengths: std::collections::HashMap<SegmentId, u64> = std::collections::HashMap::new();
+        let mut length_of = |id| {
+            let read = || std::fs::metadata(self.segments.path(id)).map_or(0, |metadata| metadata.len());
+            *lengths.entry(id).or_insert_with(read)
+        };
+        let end = |chunk: &Stored| chunk.offset + u64::from(chunk.length) + keys::TAG_BYTES as u64;
+        chunks.into_iter().filter(|chunk| end(chunk) <= length_of(chunk.segment)).collect()
+    }
+
+    fn serve_data(
+        &self,
+        link: &mut dyn Link,
+        tenant: &str,
+        transfer: [u8; 16],
+        token: [u8; 32],
+    ) -> Result<(), Error> {
+        let chamber = self.live().get(&transfer).cloned();
+        let right = |chamber: &Arc<Chamber>| {
+            chamber.tenant == tenant
+                && aws_lc_rs::constant_time::verify_slices_are_equal(&chamber.token, &token).is_ok()
+        };
+        let chamber = chamber.filter(right).ok_or_else(|| Error::NotFound("such transfer".into()))?;
+        if chamber.streams.fetch_add(1, Ordering::AcqRel) >= STREAMS_MAX {
+            chamber.streams.fetch_sub(1, Ordering::AcqRel);
+            return Err(Error::Peer(format!("it opened more than {STREAMS_MAX} streams")));
+        }
+        let sizes = chamber.hello.disks.iter().map(|disk| disk.virtual_size).collect();
+        let mut stream = DataStream {
+            director: self,
+            receiver: Receiver::new(chamber.tenant_key.clone(), sizes),
+            writer: self.writer(&chamber),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            last_group: None,
+            chamber: &chamber,
+        };
+        let served = stream.serve(link);
+        chamber.streams.fetch_sub(1, Ordering::AcqRel);
+        served
+    }
+}
+
+struct DataStream<'d> {
+    director: &'d Director,
+    chamber: &'d Chamber,
+    receiver: Receiver,
+    writer: SegmentWriter,
+    /// Chunks in segments that are not durable yet.
+    pending: Vec<Stored>,
+    pending_bytes: u64,
+    last_group: Option<u64>,
+}
+
+impl DataStream<'_> {
+    fn serve(&mut self, link: &mut dyn Link) -> Result<(), Error> {
+        link.send(&Message::Attached, &[])?;
+        let mut body = Vec::new();
+        loop {
+            let message = link.receive(&mut body)?;
+            let peer = |error: airlock_transfer::ProtocolError| Error::Peer(error.to_string());
+            match self.receiver.receive(message, &body).map_err(peer)? {
+                ReceiverAction::LookUp(ids) => {
+                    let have = self.look_up(&ids)?;
+                    let need = self.receiver.looked_up(&have);
+                    link.send(&need, &[])?;
+                }
+                ReceiverAction::Store { group, chunks } => {
+                    self.store(chunks, &body)?;
+                    self.last_group = Some(group);
+                    if self.pending_bytes >= SYNC_BYTES {
+                        self.sync()?;
+                        link.send(&Message::Durable { group }, &[])?;
+                    }
+                }
+                ReceiverAction::Close => {
+                    self.sync()?;
+                    if let Some(group) = self.last_group {
+                        link.send(&Message::Durable { group }, &[])?;
+                    }
+                    link.send(&Message::Closed, &[])?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Tells which chunks this transfer or this tenant's vault has.
+    fn look_up(&self, ids: &[ChunkId]) -> Result<Vec<bool>, Error> {
+        let content = || self.chamber.content.lock().expect("no holder of this lock panics");
+        let mut have: Vec<bool> = {
+            let content = content();
+            ids.iter().map(|id| content.has(id)).collect()
+        };
+        if !self.chamber.vault_has_chunks {
+            return Ok(have);
+        }
+        let missing: Vec<ChunkId> =
+            ids.iter().zip(&have).filter(|(_, have)| !**have).map(|(id, _)| *id).collect();
+        let director = self.director;
+        let found = director.ledger.find_chunks(&self.chamber.tenant, &self.chamber.wrapping, &missing)?;
+        let mut found = director.intact(found).into_iter();
+        let mut content = content();
+        for have in have.iter_mut().filter(|have| !**have) {
+            if let Some(Some(chunk)) = found.next() {
+                content.add(chunk);
+                *have = true;
+            }
+        }
+        Ok(have)
+    }
+
+    fn store(&mut self, chunks: Vec<Arrived>, body: &[u8]) -> Result<(), Error> {
+        let new: Vec<_> = chunks
+            .iter()
+            .filter_map(|chunk| chunk.body.map(|(start, end)| (chunk.id, chunk.content, &body[start..end])))
+            .collect();
+        let stored = self.writer.append(&new)?;
+        self.pending_bytes += stored.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>();
+        let mut content = self.chamber.content.lock().expect("no holder of this lock panics");
+        for chunk in &stored {
+            content.add(chunk.clone());
+        }
+        content.place(chunks)?;
+        drop(content);
+        self.pending.extend(stored);
+        Ok(())
+    }
+
+    /// First the bytes, then the index that says they are there.
+    fn sync(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.writer.sync()?;
+        self.director.ledger.add_batch(&self.chamber.id, &self.chamber.transfer_key, &self.pending)?;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Ok(())
+    }
+}
+
+impl Director {
+    /// Of chunks that the index knows, keeps those whose segment is there.
+    fn intact(&self, found: Vec<Option<Stored>>) -> Vec<Option<Stored>> {
+        let mut exists: std::collections::HashMap<SegmentId, bool> = std::collections::HashMap::new();
+        let mut is_there = |id| *exists.entry(id).or_insert_with(|| self.segments.path(id).exists());
+        found.into_iter().map(|chunk| chunk.filter(|chunk| is_there(chunk.segment))).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! One data stream: what a thread has judged goes straight to the director.
+
+use crate::transfer::TransferError;
+use airlock_checks::{Outcome, Sink, StationError};
+use airlock_link::Link;
+use airlock_model::{ChunkRecord, TenantKey};
+use airlock_policy::{Chunk, Cleared, OnFail};
+use airlock_transfer::{Group, Message, Sender, SenderAction, SenderStats};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What the streams of a transfer share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Set when the policy refuses: from then on nothing is sent, but inspection goes on
+    /// so that the record covers everything.
+    pub(crate) refused: AtomicBool,
+    /// Bytes sent so far.
+    pub(crate) sent: AtomicU64,
+    /// Bytes that the director had.
+    pub(crate) known: AtomicU64,
+}
+
+/// One data stream to the director.
+pub(crate) struct Stream<'s> {
+    link: Box<dyn Link>,
+    sender: Sender,
+    group: Group,
+    key: &'s TenantKey,
+    on_fail: OnFail,
+    shared: &'s Shared,
+    body: Vec<u8>,
+    kept: Vec<ChunkRecord>,
+}
+
+impl<'s> Stream<'s> {
+    pub(crate) fn new(
+        link: Box<dyn Link>,
+        credit: u64,
+        key: &'s TenantKey,
+        on_fail: OnFail,
+        shared: &'s Shared,
+    ) -> Self {
+        let sender = Sender::new(credit);
+        Self { link, sender, group: Group::new(0), key, on_fail, shared, body: Vec::new(), kept: Vec::new() }
+    }
+
+    fn add(&mut self, chunk: Cleared<Chunk>) -> Result<(), TransferError> {
+        self.kept.push(chunk.get().record().clone());
+        self.group.add(chunk, self.key);
+        if self.group.is_full() {
+            self.offer()?;
+        }
+        Ok(())
+    }
+
+    /// Offers what was gathered, and answers until there is room for more.
+    fn offer(&mut self) -> Result<(), TransferError> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let group = std::mem::replace(&mut self.group, Group::new(0));
+        let action = self.sender.offer(group);
+        self.act(action)?;
+        while !self.sender.has_room() {
+            self.answer()?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<(), TransferError> {
+        let message = self.link.receive(&mut self.body)?;
+        let before = self.sender.stats();
+        if let Some(action) = self.sender.receive(message)? {
+            self.act(action)?;
+        }
+        let after = self.sender.stats();
+        self.shared.sent.fetch_add(after.sent - before.sent, Ordering::Relaxed);
+        self.shared.known.fetch_add(after.known - before.known, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn act(&mut self, action: SenderAction) -> Result<(), TransferError> {
+        match action {
+            SenderAction::Send(message) => self.link.send(&message, &[])?,
+            SenderAction::SendData(message, chunks) => {
+                let pieces: Vec<&[u8]> = chunks.iter().map(Chunk::bytes).collect();
+                self.link.send(&message, &pieces)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the rest and waits until all of it is durable. Returns what was sent.
+    pub(crate) fn finish(mut self) -> Result<(Vec<ChunkRecord>, SenderStats), TransferError> {
+        if !self.shared.refused.load(Ordering::Relaxed) {
+            self.offer()?;
+        }
+        while self.sender.is_waiting() {
+            self.answer()?;
+        }
+        let close = self.sender.close();
+        self.act(close)?;
+        while !self.sender.is_closed() {
+            self.answer()?;
+        }
+        Ok((self.kept, self.sender.stats()))
+    }
+}
+
+impl Sink for Stream<'_> {
+    fn wants_bytes(&self) -> bool {
+        !self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    fn take(&mut self, outcome: &mut Outcome<'_>) -> Result<(), StationError> {
+        let judgement = outcome.judgement();
+        let stop = self.on_fail == OnFail::Terminate && !judgement.held().is_empty();
+        if judgement.terminates() || stop {
+            self.shared.refused.store(true, Ordering::Relaxed);
+        }
+        if self.shared.refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        outcome.cleared(&mut |chunk| self.add(chunk).map_err(|error| StationError::Sink(Box::new(error))))
+    }
+}
+
+/// Opens a stream and joins it to a transfer.
+pub(crate) fn attach(
+    mut link: Box<dyn Link>,
+    transfer: [u8; 16],
+    token: [u8; 32],
+) -> Result<Box<dyn Link>, TransferError> {
+    link.send(&Message::Attach { transfer, token }, &[])?;
+    match link.receive(&mut Vec::new())? {
+        Message::Attached => Ok(link),
+        Message::Refuse(refusal) => Err(TransferError::Refused(refusal)),
+        _ => Err(TransferError::Director("it did not take a data stream".into())),
+    }
+}

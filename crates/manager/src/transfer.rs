@@ -1,0 +1,332 @@
+//! One transfer, as the source runs it.
+
+use crate::stream::{Shared, Stream, attach};
+use crate::{Source, SourceKind};
+use airlock_checks::{Progress, Report, Rules, Station, StationError};
+use airlock_evidence::{
+    Hole, PublicKey, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
+};
+use airlock_link::Link;
+use airlock_model::{Decision, Finding, Fingerprint, RootBuilder, Site};
+use airlock_policy::{Document, Effective, OnFail, PolicyDigest};
+use airlock_transfer::{DiskShape, Hello, Message, ProtocolError, Refusal, SenderStats, VERSION, Welcome};
+use std::sync::atomic::Ordering;
+
+/// Most findings that the source reports one by one; all are counted.
+const FINDINGS_LISTED_MAX: usize = 10_000;
+
+/// Opens links to the director: one for control, then one for each stream.
+pub type Connect<'c> = dyn Fn() -> Result<Box<dyn Link>, airlock_link::Error> + Sync + 'c;
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Offer<'o> {
+    /// What to move.
+    pub source: &'o Source,
+    /// What the VM shall be called.
+    pub vm: String,
+    /// The virtual data center that it shall go to.
+    pub vdc: String,
+    /// The policy of this site.
+    pub policy: &'o Document,
+    /// The same, as it was written.
+    pub policy_yaml: &'o str,
+    /// What to do when something is held.
+    pub on_fail: OnFail,
+    /// What to inspect with.
+    pub rules: &'o Rules,
+    /// The signing key of this site.
+    pub key: &'o SiteKey,
+    /// Number of data streams, and of threads.
+    pub streams: usize,
+    /// Whether to go on with an unfinished transfer.
+    pub resume: bool,
+}
+
+/// Which part of a transfer is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// This site inspects and sends.
+    Sending,
+    /// The director inspects: bytes done, and of how many.
+    Checking(u64, u64),
+    /// The record is being signed.
+    Signing,
+}
+
+/// How a transfer ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The id of the transfer, in hexadecimal.
+    pub id: String,
+    /// `active`, `active-withheld` or `discarded`.
+    pub state: String,
+    /// The evidence file, signed by both sites.
+    pub evidence: Vec<u8>,
+    /// What it says.
+    pub statement: Statement,
+    /// What this site found.
+    pub report: Report,
+    /// What the streams did.
+    pub stats: SenderStats,
+    /// Bytes that were durable at the director before.
+    pub resumed_bytes: u64,
+}
+
+/// Why a transfer did not come to an end that both sites signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// Only disks can be moved.
+    #[error("{0:?} is no disk image, and only disks can be moved")]
+    NoDisk(std::path::PathBuf),
+    /// The connection failed.
+    #[error(transparent)]
+    Link(#[from] airlock_link::Error),
+    /// The director said no.
+    #[error("the director refused: {}", .0.text)]
+    Refused(Refusal),
+    /// The director broke the protocol.
+    #[error(transparent)]
+    Protocol(ProtocolError),
+    /// The director said something that this site cannot accept.
+    #[error("the director cannot be believed: {0}")]
+    Director(String),
+    /// The two sites do not mean the same policy.
+    #[error("the sites computed different effective policies: {here} here, {there} at the director")]
+    Policy {
+        /// As computed here.
+        here: PolicyDigest,
+        /// As the director computed it.
+        there: PolicyDigest,
+    },
+    /// Inspection failed.
+    #[error("cannot inspect the source")]
+    Station(#[source] StationError),
+}
+
+impl From<ProtocolError> for TransferError {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Protocol(other),
+        }
+    }
+}
+
+impl From<StationError> for TransferError {
+    fn from(error: StationError) -> Self {
+        match error {
+            // The station only carried what went wrong in a stream.
+            StationError::Sink(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(inner) => Self::Station(StationError::Sink(inner)),
+            },
+            other => Self::Station(other),
+        }
+    }
+}
+
+/// Moves a disk. `progress` counts what this site does, `stage` hears of the rest.
+pub fn transfer(
+    offer: &Offer<'_>,
+    connect: &Connect<'_>,
+    progress: &Progress,
+    stage: &mut dyn FnMut(Stage),
+) -> Result<Outcome, TransferError> {
+    if offer.source.kind() != SourceKind::Disk {
+        return Err(TransferError::NoDisk(offer.source.path().to_path_buf()));
+    }
+    let mut control = connect()?;
+    let welcome = open(offer, &mut *control)?;
+    let destination =
+        Document::parse(&welcome.policy).map_err(|error| TransferError::Director(format!("its {error}")))?;
+    let effective = Effective::merge(offer.policy, &destination);
+    if effective.digest() != welcome.effective {
+        return Err(TransferError::Policy { here: effective.digest(), there: welcome.effective });
+    }
+    stage(Stage::Sending);
+    let (report, kept, stats) = send(offer, &welcome, &effective, connect, progress)?;
+    let mut root = RootBuilder::default();
+    for record in kept {
+        root.add(record);
+    }
+    let refused = report.decision == Decision::Terminate
+        || (offer.on_fail == OnFail::Terminate && !report.held.is_empty());
+    let own = SourceReport {
+        decision: if refused { Decision::Terminate } else { report.decision },
+        rules: format!("blake3:{}", hex::encode(offer.rules.digest())),
+        disks: vec![SourceDisk {
+            root: report.root.to_string(),
+            kept_root: root.finish(offer.source.disk().size()).to_string(),
+            coverage: report.coverage.clone(),
+            holes: holes_of(&report),
+        }],
+        counts: count_of(report.findings.iter()),
+        findings: report.findings.iter().take(FINDINGS_LISTED_MAX).map(without_fingerprint).collect(),
+    };
+    let finish = serde_json::to_vec(&own).expect("a report is plain data");
+    control.send(&Message::Finish { report: finish }, &[])?;
+    let expected = Expected { offer, welcome: &welcome, effective: &effective, own: &own };
+    let (state, evidence, statement) = conclude(&mut *control, &expected, stage)?;
+    Ok(Outcome {
+        id: hex::encode(welcome.transfer),
+        state,
+        evidence,
+        statement,
+        report,
+        stats,
+        resumed_bytes: welcome.durable,
+    })
+}
+
+fn open(offer: &Offer<'_>, control: &mut dyn Link) -> Result<Welcome, TransferError> {
+    let disk = offer.source.disk();
+    let hello = Hello {
+        version: VERSION,
+        vdc: offer.vdc.clone(),
+        vm: offer.vm.clone(),
+        disks: vec![DiskShape {
+            id: offer.source.disk_id().to_owned(),
+            virtual_size: disk.size(),
+            format: disk.format().name().to_owned(),
+        }],
+        policy: offer.policy_yaml.to_owned(),
+        on_fail: offer.on_fail,
+        rules: offer.rules.digest(),
+        key: offer.key.public().0,
+        resume: offer.resume,
+    };
+    control.send(&Message::Hello(Box::new(hello)), &[])?;
+    match control.receive(&mut Vec::new())? {
+        Message::Welcome(welcome) if welcome.version == VERSION => Ok(*welcome),
+        Message::Welcome(welcome) => {
+            Err(TransferError::Director(format!("it speaks protocol version {}", welcome.version)))
+        }
+        Message::Refuse(refusal) => Err(TransferError::Refused(refusal)),
+        _ => Err(TransferError::Director("it answered with an unexpected message".into())),
+    }
+}
+
+type Sent = (Report, Vec<airlock_model::ChunkRecord>, SenderStats);
+
+/// Inspects and sends; when it returns, the director has everything, durably.
+fn send(
+    offer: &Offer<'_>,
+    welcome: &Welcome,
+    effective: &Effective,
+    connect: &Connect<'_>,
+    progress: &Progress,
+) -> Result<Sent, TransferError> {
+    let shared = Shared::default();
+    let mut streams = Vec::new();
+    for _ in 0..offer.streams.max(1) {
+        let link = attach(connect()?, welcome.transfer, welcome.token)?;
+        streams.push(Stream::new(link, welcome.credit, &welcome.tenant_key, offer.on_fail, &shared));
+    }
+    let station = Station::new(offer.rules, effective, Site::Source);
+    let source = offer.source;
+    let report = station.run(source.disk_id(), source.disk(), source.survey(), &mut streams, progress)?;
+    let finished: Vec<_> = std::thread::scope(|scope| {
+        let closing: Vec<_> = streams.into_iter().map(|stream| scope.spawn(|| stream.finish())).collect();
+        closing.into_iter().map(|handle| handle.join().expect("a stream does not panic")).collect()
+    });
+    let mut kept = Vec::new();
+    let mut stats = SenderStats::default();
+    for stream in finished {
+        let (records, one) = stream?;
+        kept.extend(records);
+        stats.sent += one.sent;
+        stats.known += one.known;
+        stats.durable += one.durable;
+    }
+    progress.done.store(progress.total.load(Ordering::Relaxed), Ordering::Relaxed);
+    Ok((report, kept, stats))
+}
+
+fn holes_of(report: &Report) -> Vec<Hole> {
+    let hole = |held: &airlock_checks::HeldExtent| Hole {
+        extent: held.extent,
+        site: Site::Source,
+        reasons: held.reasons.clone(),
+        path: held.path.clone(),
+    };
+    report.held.iter().map(hole).collect()
+}
+
+fn without_fingerprint(finding: &Finding) -> Finding {
+    Finding { fingerprint: Fingerprint([0; 32]), ..finding.clone() }
+}
+
+struct Expected<'e> {
+    offer: &'e Offer<'e>,
+    welcome: &'e Welcome,
+    effective: &'e Effective,
+    own: &'e SourceReport,
+}
+
+/// Waits for the director's verdict, signs the record if it is true, and takes the evidence.
+fn conclude(
+    control: &mut dyn Link,
+    expected: &Expected<'_>,
+    stage: &mut dyn FnMut(Stage),
+) -> Result<(String, Vec<u8>, Statement), TransferError> {
+    let mut body = Vec::new();
+    loop {
+        match control.receive(&mut body)? {
+            Message::Working { done, total } => stage(Stage::Checking(done, total)),
+            Message::Propose { payload, signature: (keyid, sig) } => {
+                stage(Stage::Signing);
+                let theirs = Signature { keyid, sig };
+                if !PublicKey(expected.welcome.key).verify(&payload, &theirs) {
+                    return Err(TransferError::Director("its signature under the record is false".into()));
+                }
+                let statement: Statement = serde_json::from_slice(&payload)
+                    .map_err(|_| TransferError::Director("its record cannot be read".into()))?;
+                expected.check(&statement).map_err(TransferError::Director)?;
+                let own = expected.offer.key.sign(&payload);
+                control.send(&Message::Countersign { signature: (own.keyid, own.sig) }, &[])?;
+            }
+            Message::Sealed { state, evidence } => {
+                let pins = [Some(expected.offer.key.public()), Some(PublicKey(expected.welcome.key))];
+                let statement = verify(&evidence, pins)
+                    .map_err(|failure| TransferError::Director(failure.to_string()))?;
+                return Ok((state, evidence, statement));
+            }
+            Message::Refuse(refusal) => return Err(TransferError::Refused(refusal)),
+            _ => return Err(TransferError::Director("it answered with an unexpected message".into())),
+        }
+    }
+}
+
+impl Expected<'_> {
+    /// Says what of a proposed record is not true, as far as this site can tell.
+    fn check(&self, statement: &Statement) -> Result<(), String> {
+        let predicate = &statement.predicate;
+        let must = |holds: bool, what: &str| {
+            if holds { Ok(()) } else { Err(format!("its record is wrong about {what}")) }
+        };
+        must(predicate.transfer.id == hex::encode(self.welcome.transfer), "the transfer")?;
+        must(predicate.transfer.vm == self.offer.vm && predicate.transfer.vdc == self.offer.vdc, "the VM")?;
+        must(predicate.sites.source == self.offer.key.public().to_string(), "the source's key")?;
+        must(predicate.sites.destination == hex::encode(self.welcome.key), "its own key")?;
+        must(predicate.policies.source == self.offer.policy.digest().to_string(), "the source's policy")?;
+        must(predicate.policies.effective == self.effective.digest().to_string(), "the effective policy")?;
+        must(predicate.policies.on_fail == self.offer.on_fail, "what was asked for")?;
+        must(predicate.rules.source == self.own.rules, "the source's rules")?;
+        must(predicate.disks.len() == self.own.disks.len(), "the disks")?;
+        let kept = predicate.transfer.state.starts_with("active");
+        must(!(kept && self.own.decision == Decision::Terminate), "the refusal")?;
+        for (disk, own) in predicate.disks.iter().zip(&self.own.disks) {
+            must(
+                disk.source_root == own.root && disk.source_coverage == own.coverage,
+                "what the source read",
+            )?;
+            let recorded = own.holes.iter().all(|hole| disk.holes.contains(hole));
+            must(recorded, "what the source withheld")?;
+            let theirs = disk.holes.iter().any(|hole| hole.site == Site::Destination);
+            must(!kept || theirs || disk.kept_root == own.kept_root, "what is kept")?;
+        }
+        Ok(())
+    }
+}
