@@ -32,10 +32,12 @@
 //! planted value is made up by [`values`].
 #![forbid(unsafe_code)]
 
+mod debian;
 mod error;
 mod ext4;
 mod fragment;
 pub mod loopback;
+mod packages;
 mod partition;
 mod planted_disk;
 pub mod residue;
@@ -44,7 +46,9 @@ mod text;
 mod tool;
 mod tree;
 pub mod values;
+mod vm;
 
+pub use debian::{DebianImages, bench_disk, debian_root};
 pub use error::{Error, Result};
 pub use ext4::{BlockRun, Ext4Image, Ext4Options};
 pub use fragment::Fragmented;
@@ -55,3 +59,4 @@ pub use text::{Document, filler};
 pub use tool::{Tool, require};
 pub use tree::{Encoding, Planted, Spot, Tree};
 pub use values::{Kind, Secret};
+pub use vm::{PocketVm, SumLine};

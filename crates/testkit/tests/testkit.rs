@@ -1,14 +1,14 @@
 //! The images hold what they claim, and the same build gives the same bytes.
 
 use airlock_testkit::{
-    CleanFile, Encoding, Ext4Image, Ext4Options, Fragmented, PartitionTable, PartitionedDisk, PlantedDisk,
-    Spot, Tool, Tree, residue,
+    CleanFile, Document, Encoding, Ext4Image, Ext4Options, Fragmented, Kind, PartitionTable, PartitionedDisk,
+    PlantedDisk, PocketVm, Spot, Tool, Tree, debian_root, residue,
 };
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
@@ -153,4 +153,41 @@ fn fragments_are_refused_where_they_would_destroy_evidence() {
     image.delete("/a").expect("delete");
     assert!(image.delete("/a").is_err(), "it is gone already");
     image.check().expect("sound");
+}
+
+/// Where what takes long to build is kept between runs: below the target folder.
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("testkit")
+}
+
+#[test]
+fn a_pocket_vm_boots_and_says_what_it_reads() {
+    let dir = scratch();
+    let vm = PocketVm::build(&cache(), dir.path(), 5, |tree| {
+        tree.plant("/data/pay.csv", Document::Csv, &[Kind::Pan; 3], Encoding::Ascii).map(drop)
+    })
+    .expect("build");
+    vm.root().check().expect("the root is sound");
+    let before = digest(vm.image());
+    let sums = PocketVm::boot(vm.image(), "raw").expect("boot");
+    assert_eq!(before, digest(vm.image()), "a boot leaves the image alone");
+    assert_eq!(sums.len(), 7, "{sums:?}");
+    for sum in &sums {
+        let content = vm.root().cat(&sum.path).expect("cat");
+        assert_eq!(sum.size, content.len() as u64, "{}", sum.path);
+        assert_eq!(sum.sha256, hex::encode(Sha256::digest(&content)), "{}", sum.path);
+    }
+}
+
+#[test]
+fn debian_is_on_the_bare_image_and_in_the_partition() {
+    let images = debian_root(&cache(), 1 << 30).expect("debian");
+    let bare = Ext4Image::open(&images.bare).expect("open");
+    bare.check().expect("sound");
+    let release = bare.cat("/etc/debian_version").expect("cat");
+    assert!(release.starts_with(b"12."), "{}", String::from_utf8_lossy(&release));
+    let superblock = bare.read_raw(1024, 1024).expect("read");
+    assert_eq!(bytes_at(&images.disk, images.partition_offset + 1024, 1024), superblock);
+    let again = debian_root(&cache(), 1 << 30).expect("cached");
+    assert_eq!(again.bare, images.bare);
 }
