@@ -45,6 +45,16 @@ pub(crate) fn narrow(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
+/// Returns how often `divisor` goes into `number`; zero where it is zero.
+pub(crate) fn quotient(number: u64, divisor: u64) -> u64 {
+    number.checked_div(divisor).unwrap_or(0)
+}
+
+/// Returns what is left of `number` then.
+pub(crate) fn remainder(number: u64, divisor: u64) -> u64 {
+    number.checked_rem(divisor).unwrap_or(0)
+}
+
 /// Returns a number as 32 bits, saturating.
 pub(crate) fn word(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)

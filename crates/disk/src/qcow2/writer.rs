@@ -43,6 +43,8 @@ pub struct Writer {
 
 impl Writer {
     /// Creates the image of a disk of `virtual_size` bytes; the file must not exist.
+    ///
+    /// The image's size is rounded up to a whole sector: QEMU would cut off the rest of one.
     pub fn create(path: &Path, virtual_size: u64) -> Result<Self, Error> {
         const SIZE_MAX: u64 = (32 << 20) / 8 * TABLE_ENTRIES * CLUSTER;
         if virtual_size > SIZE_MAX {
@@ -51,6 +53,7 @@ impl Writer {
                 what: format!("a disk of {virtual_size} bytes"),
             });
         }
+        let virtual_size = virtual_size.next_multiple_of(512);
         let entries = virtual_size.div_ceil(CLUSTER).div_ceil(TABLE_ENTRIES);
         let l1_clusters = entries.saturating_mul(8).div_ceil(CLUSTER);
         Ok(Self {

@@ -1,4 +1,9 @@
 //! Image formats against `qemu-img`, through the crate's boundary.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::large_stack_arrays,
+    reason = "test disks are small, and so are their offsets"
+)]
 
 mod chain;
 mod fixture;

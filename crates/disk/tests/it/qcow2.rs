@@ -20,7 +20,7 @@ fn check(options: &[&str], compressed: bool, disk: &[u8]) {
     run("qemu-img", &arguments);
     let opened = open(&image, &OpenOptions::default()).expect(&joined);
     assert!(opened.probed);
-    assert_eq!(opened.files, [image.clone()]);
+    assert_eq!(opened.files, std::slice::from_ref(&image));
     assert_eq!(opened.source.format(), Format::Qcow2);
     assert_eq!(probe(&image).expect("probe"), Probe::Image(Format::Qcow2));
     check_reads(&*opened.source, disk);

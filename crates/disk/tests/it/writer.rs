@@ -34,7 +34,11 @@ fn check(disk: &[u8], piece: u64) {
             assert!(!report.contains("leaks") && !report.contains("corruptions"), "{report}");
         }
         let opened = open(&image, &OpenOptions::default()).expect("open");
-        check_reads(&*opened.source, disk);
+        let mut disk = disk.to_vec();
+        if format == "qcow2" {
+            disk.resize(disk.len().next_multiple_of(512), 0);
+        }
+        check_reads(&*opened.source, &disk);
         assert!(data_bytes(&*opened.source) <= disk.len() as u64);
     }
 }

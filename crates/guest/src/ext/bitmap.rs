@@ -2,7 +2,7 @@
 
 use super::Fs;
 use crate::Error;
-use crate::field::{narrow, u8_at};
+use crate::field::{narrow, quotient, u8_at};
 
 /// Most bitmaps that are read at once where they are side by side, as `flex_bg` lays them.
 const BATCH: usize = 64;
@@ -33,7 +33,7 @@ impl Bitmaps {
         let Some(relative) = block.checked_sub(superblock.first_data_block) else {
             return all(end.min(superblock.first_data_block), false);
         };
-        let number = relative.wrapping_div(superblock.blocks_per_group.max(1));
+        let number = quotient(relative, superblock.blocks_per_group);
         let group_start = superblock.group_start(number);
         let group_end = superblock.group_start(number.saturating_add(1));
         let end = end.min(group_end);
@@ -88,7 +88,7 @@ fn next_change(bits: &[u8], first: u64, last: u64, state: bool) -> u64 {
     let same = if state { 0xff } else { 0 };
     let mut bit = first;
     while bit < last {
-        if bit & 7 == 0 {
+        if bit.trailing_zeros() >= 3 {
             let rest = bits.get(narrow(bit >> 3)..).unwrap_or_default();
             let bytes = rest.iter().take_while(|&&byte| byte == same).count();
             if bytes > 0 {

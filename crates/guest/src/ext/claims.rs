@@ -275,6 +275,7 @@ impl Settled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::narrow;
 
     fn check(claims: &[(u64, u32, u32)], expected: &[(u64, u32, u32)], contested: u64) {
         let mut list = Claims::new(100, 1000);
@@ -335,7 +336,7 @@ mod tests {
                     role: Role::Written,
                 });
                 let end = (block + length).min(100);
-                for slot in &mut first[block as usize..end as usize] {
+                for slot in &mut first[narrow(block)..narrow(end)] {
                     slot.get_or_insert(claim);
                 }
             }
@@ -344,7 +345,7 @@ mod tests {
             for piece in list.settle().pieces {
                 assert!(piece.block >= at);
                 at = piece.end();
-                settled[piece.block as usize..at as usize].fill(Some(piece.claim));
+                settled[narrow(piece.block)..narrow(at)].fill(Some(piece.claim));
             }
             assert_eq!(settled, first);
         }

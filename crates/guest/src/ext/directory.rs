@@ -14,7 +14,7 @@ pub(crate) fn entries(block: &[u8], filetype: bool, mut name: impl FnMut(u32, &[
         let length = match (usize::from(le16(entry, 4)), block.len()) {
             // Blocks of 64 KiB: one entry that fills the block.
             (0 | 65_535, 65_536..) => 65_536_usize.saturating_sub(at),
-            (length, 65_537..) => (length & 65_532) | (length & 3) << 16,
+            (length, 65_537..) => (length & 0xfffc) | (length & 3) << 16,
             (length, _) => length,
         };
         if length < 8 || length & 3 != 0 || length > entry.len() {

@@ -41,7 +41,9 @@ fn push(list: &mut Vec<Extent>, extent: Extent) {
 pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings) -> Result<(), Error> {
     let Scan { nodes, names, mut claims, inlines, cluster_claims, mut tally, limited, .. } = scan;
     let first_cluster_claim = claims.len();
-    cluster_claims.iter().for_each(|&claim| claims.push(claim));
+    for claim in cluster_claims {
+        claims.push(claim);
+    }
     let behind_cluster_claims = claims.len();
     claims.rest_of_metadata(fs.superblock.cluster_bits);
     let limited = limited || claims.is_full();

@@ -1,11 +1,11 @@
 //! Group descriptors and what is at a fixed place in each group
-//! (kernel Documentation/filesystems/ext4/group_descr.rst and blockgroup.rst).
+//! (kernel Documentation/filesystems/ext4/`group_descr.rst` and blockgroup.rst).
 
 use super::claims::Claims;
 use super::superblock::{Superblock, has_superblock};
 use super::tally::Tally;
 use crate::Error;
-use crate::field::{halves, le16, le32, narrow, word};
+use crate::field::{halves, le16, le32, narrow, quotient, remainder, word};
 use crate::window::Window;
 use airlock_model::Extent;
 
@@ -110,10 +110,10 @@ pub(crate) fn claim_fixed(superblock: &Superblock, groups: &[Group], claims: &mu
             claims.metadata(at, 1);
             at = at.saturating_add(1);
         }
-        let meta_group = number.wrapping_div(per_block);
+        let meta_group = quotient(number, per_block);
         if superblock.meta_bg && meta_group >= superblock.first_meta_group {
             // The first, second and last group of a meta group have its one block.
-            let position = number.wrapping_rem(per_block);
+            let position = remainder(number, per_block);
             if position <= 1 || position == per_block.saturating_sub(1) {
                 claims.metadata(at, 1);
             }

@@ -4,7 +4,7 @@
 use super::Fs;
 use super::inode::{Mapping, Walk};
 use crate::Error;
-use crate::field::{le32, narrow};
+use crate::field::{le32, narrow, quotient};
 
 /// Maps the pointers in `root`, the 60 bytes of `i_block`.
 pub(crate) fn map(fs: &Fs<'_>, root: &[u8], walk: &mut Walk) -> Result<(), Error> {
@@ -39,7 +39,7 @@ fn tree(
     let offset = fs.superblock.to_bytes(u64::from(block));
     fs.window.read("an indirect block", offset, &mut bytes)?;
     let pointers = bytes.as_chunks::<4>().0;
-    let below = covers.wrapping_div(fs.superblock.block_bytes.wrapping_div(4).max(1));
+    let below = quotient(covers, fs.superblock.block_bytes.wrapping_div(4));
     let mut at = logical;
     for bytes in pointers {
         let child = u32::from_le_bytes(*bytes);

@@ -8,7 +8,7 @@ use super::names::{Names, Node, NodeKind, ROOT};
 use super::tally::Tally;
 use super::{directory, inline};
 use crate::Error;
-use crate::field::{narrow, wide, word};
+use crate::field::{narrow, quotient, wide, word};
 use airlock_model::{Extent, Run};
 use std::collections::{HashMap, HashSet};
 
@@ -112,7 +112,7 @@ impl Scan {
             if data >= end || length == 0 {
                 return Ok(());
             }
-            let inodes = length.wrapping_div(inode_bytes);
+            let inodes = quotient(length, inode_bytes);
             *inodes_left = inodes_left.saturating_sub(inodes);
             if *inodes_left == 0 {
                 self.limited = true;
@@ -120,7 +120,7 @@ impl Scan {
             }
             buffer.resize(narrow(length), 0);
             fs.window.read(WHAT, at, &mut buffer)?;
-            let first = at.saturating_sub(start).wrapping_div(inode_bytes);
+            let first = quotient(at.saturating_sub(start), inode_bytes);
             for (index, bytes) in (first..).zip(buffer.chunks_exact(narrow(inode_bytes))) {
                 let number = fs.superblock.inode_number(group, index);
                 self.inode(fs, number, bytes)?;

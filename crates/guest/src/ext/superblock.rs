@@ -1,7 +1,7 @@
 //! The superblock (kernel Documentation/filesystems/ext4/super.rst).
 
 use super::Failure;
-use crate::field::{halves, le16, le32, le64, word};
+use crate::field::{halves, le16, le32, le64, quotient, remainder, word};
 use crate::window::Window;
 
 /// Most block groups that are read; 2^20 groups of 4 KiB blocks are 128 TiB.
@@ -32,6 +32,7 @@ const RO_SHARED_BLOCKS: u32 = 0x4000;
 
 /// What the survey needs of the superblock; every number was checked against the volume.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature of the format")]
 pub(crate) struct Superblock {
     /// `ext2`, `ext3` or `ext4`.
     pub(crate) content: &'static str,
@@ -196,7 +197,7 @@ impl Superblock {
 
     /// Returns how many group descriptors are in a block.
     pub(crate) fn descriptors_per_block(&self) -> u64 {
-        self.block_bytes.wrapping_div(self.descriptor_bytes.max(1))
+        quotient(self.block_bytes, self.descriptor_bytes)
     }
 
     /// Returns the group and the position in its table of an inode.
@@ -204,7 +205,7 @@ impl Superblock {
         let index = u64::from(inode).checked_sub(1)?;
         (index < self.inodes).then(|| {
             let per_group = self.inodes_per_group.max(1);
-            (index.wrapping_div(per_group), index.wrapping_rem(per_group))
+            (quotient(index, per_group), remainder(index, per_group))
         })
     }
 

@@ -3,7 +3,7 @@
 use super::crc32::crc32;
 use super::{Layout, Oddities, PARTITIONS_MAX, Partition};
 use crate::Error;
-use crate::field::{has, le32, le64, narrow, u8_at, wide};
+use crate::field::{has, le32, le64, narrow, quotient, u8_at, wide};
 use crate::window::Window;
 use airlock_disk::BlockSource;
 use airlock_model::Extent;
@@ -55,7 +55,7 @@ pub(super) fn read(
         return Ok(None);
     }
     for sector in SECTORS {
-        let last = whole.bytes().wrapping_div(sector).saturating_sub(1);
+        let last = quotient(whole.bytes(), sector).saturating_sub(1);
         let header = whole.bytes_at(WHAT, sector, 512)?;
         let named = has(&header, 0, b"EFI PART").then(|| le64(&header, 32));
         for at in [Some(last), named].into_iter().flatten() {

@@ -55,7 +55,7 @@ fn entries(record: &[u8]) -> Option<[Entry; 4]> {
     }
     let mut possible = true;
     let entries = [446_usize, 462, 478, 494].map(|at| {
-        possible &= u8_at(record, at) & 0x7f == 0;
+        possible &= matches!(u8_at(record, at), 0 | 0x80);
         Entry {
             kind: u8_at(record, at.saturating_add(4)),
             first: u64::from(le32(record, at.saturating_add(8))),
