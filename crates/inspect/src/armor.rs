@@ -151,7 +151,9 @@ impl ArmorRun {
                 self.footer = true;
                 Mode::Done
             }
-            (Mode::Footer(seen, dashes), b'-') => Mode::Footer(seen.saturating_add(1), dashes.saturating_add(1)),
+            (Mode::Footer(seen, dashes), b'-') => {
+                Mode::Footer(seen.saturating_add(1), dashes.saturating_add(1))
+            }
             (Mode::Footer(seen, _), _) => Mode::Footer(seen.saturating_add(1), 0),
             (Mode::Escape, b'n' | b'r' | b't' | b'\\') => Mode::Body,
             (_, b'\\') => self.between(Mode::Escape),
@@ -218,4 +220,3 @@ impl ArmorRun {
         }
     }
 }
-

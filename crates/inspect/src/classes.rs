@@ -1,4 +1,4 @@
-//! Byte classes of a block of 64 bytes, one bit a byte, and its portable twin.
+//! Byte classes of a block of 64 bytes, one bit a byte, and their portable twin.
 
 /// Bytes in a block.
 pub(crate) const BLOCK_BYTES: usize = 64;
@@ -25,10 +25,13 @@ pub(crate) struct Classes {
     pub(crate) dollar: u64,
 }
 
-impl Classes {
-    /// Those of a block of zeros.
-    pub(crate) const ZEROS: Self =
-        Self { digit: 0, letter: 0, zero: u64::MAX, dash: 0, space: 0, brace: 0, dollar: 0 };
+/// The classes that tell a block that may hold a candidate from one that cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sketch {
+    /// Digits, `-`, `}` and `$`.
+    pub(crate) mark: u64,
+    /// Zero bytes.
+    pub(crate) zero: u64,
 }
 
 /// Classifies a block without vector instructions.
@@ -45,4 +48,15 @@ pub(crate) fn portable(block: &Block) -> Classes {
         brace: collect(|byte| byte == b'}'),
         dollar: collect(|byte| byte == b'$'),
     }
+}
+
+/// Sketches a block without vector instructions.
+pub(crate) fn portable_sketch(block: &Block) -> Sketch {
+    let classes = portable(block);
+    Sketch { mark: classes.digit | classes.dash | classes.brace | classes.dollar, zero: classes.zero }
+}
+
+/// Returns whether all bytes of some blocks are zero.
+pub(crate) fn portable_zeros(blocks: &[Block]) -> bool {
+    blocks.as_flattened().iter().all(|byte| *byte == 0)
 }

@@ -3,8 +3,9 @@
 use crate::anchor::Anchor;
 use crate::armor::ArmorRun;
 use crate::classes::BLOCK_BYTES;
-use crate::detector::{Detector, Hit, Value};
+use crate::detector::{Detector, Hit};
 use crate::fingerprint::FingerprintBuilder;
+use crate::header::{Header, Row};
 use crate::simd::{Isa, scan};
 use crate::stage::{Candidate, Stage, WIDE};
 use crate::window::{Encoding, HEAD_BYTES, LOOKAHEAD_BYTES, LOOKBACK_BYTES, Window};
@@ -104,6 +105,9 @@ impl Engine {
             carry: Vec::new(),
             carry_start: 0,
             head: Vec::new(),
+            row: Row::Unknown,
+            row_encoding: Encoding::Bytes,
+            row_head: 0,
             queue: Vec::new(),
             open: None,
         }
@@ -116,15 +120,27 @@ impl Engine {
         builder.finish()
     }
 
+    /// Asks the detectors that want one of `kinds`; the first that claims it has it.
+    #[inline]
+    fn ask(&self, kinds: u8, mut window: Window<'_>) -> Option<(usize, Hit)> {
+        let mut left = kinds;
+        while left != 0 {
+            let lowest = narrow(u64::from(left.trailing_zeros()));
+            left &= left.wrapping_sub(1);
+            let (anchor, asking) = self.wants.get(lowest)?;
+            window.anchor = *anchor;
+            for &index in asking {
+                if let Some(hit) = self.detectors.get(index).and_then(|detector| detector.verify(&window)) {
+                    return Some((index, hit));
+                }
+            }
+        }
+        None
+    }
+
     /// Returns the names of the detectors.
     pub fn detectors(&self) -> impl Iterator<Item = &'static str> {
         self.detectors.iter().map(|detector| detector.name())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn on(mut self, isa: Isa) -> Self {
-        self.isa = isa;
-        self
     }
 }
 
@@ -144,6 +160,10 @@ pub struct Scanner<'e> {
     carry: Vec<u8>,
     carry_start: u64,
     head: Vec<u8>,
+    /// The header row as last read, in which encoding, from how many bytes.
+    row: Row,
+    row_encoding: Encoding,
+    row_head: usize,
     /// Candidates whose surroundings have not come yet.
     queue: Vec<Candidate>,
     open: Option<ArmorRun>,
@@ -169,6 +189,8 @@ impl Scanner<'_> {
         self.carry.clear();
         self.carry_start = 0;
         self.head.clear();
+        self.row = Row::Unknown;
+        self.row_head = 0;
         self.queue.clear();
         self.open = None;
     }
@@ -190,7 +212,8 @@ impl Scanner<'_> {
     /// next stream starts at 0, unless [`Self::start`] says otherwise.
     pub fn finish(&mut self, out: &mut Vec<Match>) {
         let mut last = [[0xff; BLOCK_BYTES]; 2];
-        let rest = self.carry.get(narrow(self.scanned.saturating_sub(self.carry_start))..).unwrap_or_default();
+        let rest =
+            self.carry.get(narrow(self.scanned.saturating_sub(self.carry_start))..).unwrap_or_default();
         for (slot, byte) in last.as_flattened_mut().iter_mut().zip(rest) {
             *slot = *byte;
         }
@@ -288,16 +311,20 @@ impl Scanner<'_> {
         let after = after.get(..LOOKAHEAD_BYTES).unwrap_or(after);
         let from_start = wide(before.len()) == candidate.at;
         if candidate.kinds & WIDE == 0 {
-            let window = |anchor| Window {
-                anchor,
+            self.read_row(Encoding::Bytes);
+            let window = Window {
+                anchor: Anchor::LongRun,
                 before,
                 after,
-                head: &[],
+                run: digits(after),
+                header: self.header(candidate.at),
                 encoding: Encoding::Bytes,
                 at: candidate.at,
                 from_start,
             };
-            self.ask(candidate.kinds, window, buffer, from, out);
+            if let Some((index, hit)) = self.engine.ask(candidate.kinds, window) {
+                self.take(index, hit, (candidate.at, Encoding::Bytes), (buffer, from), out);
+            }
             return;
         }
         let mut characters = [0; 2 * WIDE_CHARACTERS];
@@ -310,71 +337,93 @@ impl Scanner<'_> {
                 kinds |= anchor.bit();
             }
         }
+        if kinds == 0 {
+            return;
+        }
         // The low byte of a character stands first on even places, as a stream of
         // UTF-16 starts on one.
         let little = candidate.at.is_multiple_of(2);
         let encoding = if little { Encoding::Utf16Le } else { Encoding::Utf16Be };
         let at = if little { candidate.at } else { candidate.at.saturating_sub(1) };
-        let window =
-            |anchor| Window { anchor, before: backward, after: forward, head: &[], encoding, at, from_start };
-        self.ask(kinds, window, buffer, from, out);
-    }
-
-    /// Asks the detectors that want one of `kinds`; the first that claims it has it.
-    #[inline]
-    fn ask<'w>(
-        &mut self,
-        kinds: u8,
-        window: impl Fn(Anchor) -> Window<'w>,
-        buffer: &[u8],
-        from: u64,
-        out: &mut Vec<Match>,
-    ) {
-        let engine = self.engine;
-        let mut left = kinds;
-        while left != 0 {
-            let lowest = narrow(u64::from(left.trailing_zeros()));
-            left &= left.wrapping_sub(1);
-            let Some((anchor, asking)) = engine.wants.get(lowest) else { continue };
-            for &index in asking {
-                let Some(detector) = engine.detectors.get(index) else { continue };
-                let window = Window { head: &self.head, ..window(*anchor) };
-                match detector.verify(&window) {
-                    None => continue,
-                    Some(Hit::Value(value)) => out.push(self.value(index, &window, value)),
-                    Some(Hit::Armor(armor)) => {
-                        let Some(builder) = engine.builders.get(index) else { continue };
-                        if let Some(open) = self.open.take() {
-                            self.close(open, out);
-                        }
-                        let mut open =
-                            ArmorRun::new(index, armor, window.encoding, window.at, builder.clone());
-                        if open.drive(buffer, from) {
-                            self.close(open, out);
-                        } else {
-                            self.open = Some(open);
-                        }
-                    }
-                }
-                break;
-            }
+        self.read_row(encoding);
+        let window = Window {
+            anchor: Anchor::LongRun,
+            before: backward,
+            after: forward,
+            run: digits(forward),
+            header: self.header(candidate.at),
+            encoding,
+            at,
+            from_start,
+        };
+        if let Some((index, hit)) = self.engine.ask(kinds, window) {
+            self.take(index, hit, (at, encoding), (buffer, from), out);
         }
     }
 
-    fn value(&self, index: usize, window: &Window<'_>, value: Value) -> Match {
-        let (name, check, severity) = self.identity(index);
-        let builder = self.engine.builders.get(index).cloned();
-        let mut builder = builder.unwrap_or_else(|| FingerprintBuilder::new(&[0; 32], name));
-        builder.update(value.normal.as_bytes());
-        Match {
-            detector: name,
-            check,
-            severity,
-            confidence: value.confidence,
-            offset: self.base.saturating_add(window.byte(value.first)),
-            length: wide(value.length).saturating_mul(window.encoding.width()),
-            fingerprint: builder.finish(),
-            display: value.display,
+    /// Reads the header row, unless that has been done.
+    #[inline]
+    fn read_row(&mut self, encoding: Encoding) {
+        let news = matches!(self.row, Row::Unknown) && self.head.len() > self.row_head;
+        if news || encoding != self.row_encoding {
+            let (skip, step) = match encoding {
+                Encoding::Bytes => (0, 1),
+                Encoding::Utf16Le => (0, 2),
+                Encoding::Utf16Be => (1, 2),
+            };
+            self.row = Header::read(&self.head, skip, step);
+            self.row_encoding = encoding;
+            self.row_head = self.head.len();
+        }
+    }
+
+    /// Returns the header row if it ends before the byte `at`. What comes later must
+    /// not count: it may or may not have arrived.
+    #[inline]
+    fn header(&self, at: u64) -> Option<&Header> {
+        match &self.row {
+            Row::Present(header, end) if wide(*end) <= at => Some(header),
+            _ => None,
+        }
+    }
+
+    /// Takes what a detector found at the byte `at`.
+    fn take(
+        &mut self,
+        index: usize,
+        hit: Hit,
+        (at, encoding): (u64, Encoding),
+        (buffer, from): (&[u8], u64),
+        out: &mut Vec<Match>,
+    ) {
+        let Some(builder) = self.engine.builders.get(index) else { return };
+        match hit {
+            Hit::Value(value) => {
+                let mut builder = builder.clone();
+                builder.update(value.normal.as_bytes());
+                let (detector, check, severity) = self.identity(index);
+                out.push(Match {
+                    detector,
+                    check,
+                    severity,
+                    confidence: value.confidence,
+                    offset: self.base.saturating_add(byte_at(at, value.first, encoding)),
+                    length: wide(value.length).saturating_mul(encoding.width()),
+                    fingerprint: builder.finish(),
+                    display: value.display,
+                });
+            }
+            Hit::Armor(armor) => {
+                if let Some(open) = self.open.take() {
+                    self.close(open, out);
+                }
+                let mut open = ArmorRun::new(index, armor, encoding, at, builder.clone());
+                if open.drive(buffer, from) {
+                    self.close(open, out);
+                } else {
+                    self.open = Some(open);
+                }
+            }
         }
     }
 
@@ -417,6 +466,19 @@ impl Scanner<'_> {
 struct Bounds {
     end: u64,
     finished: bool,
+}
+
+/// Returns the byte of the stream where a character stands: `place` characters from
+/// the one at the byte `at`.
+fn byte_at(at: u64, place: isize, encoding: Encoding) -> u64 {
+    let width = i64::try_from(encoding.width()).unwrap_or(1);
+    at.saturating_add_signed(i64::try_from(place).unwrap_or(0).saturating_mul(width))
+}
+
+/// Returns the number of digits that `text` starts with.
+#[inline]
+fn digits(text: &[u8]) -> usize {
+    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// Shows every second byte of `bytes`, the first one first, as characters.

@@ -3,8 +3,8 @@
 //! The only module of the crate with unsafe code: unaligned loads from a block, and
 //! the calls of functions compiled for an instruction set that was found at run time.
 
-use crate::classes::{Block, Classes, portable};
-use crate::stage::{Candidate, Stage};
+use crate::classes::{BLOCK_BYTES, Block, portable, portable_sketch, portable_zeros};
+use crate::stage::{Candidate, Stage, candidates};
 
 /// An instruction set that stage 1 can run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl Isa {
             if std::arch::is_x86_feature_detected!("avx2") {
                 all.push(Self::Avx2);
             }
-            if std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("avx512f")
+            if std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512f")
             {
                 all.push(Self::Avx512);
             }
@@ -57,7 +58,7 @@ pub(crate) fn scan(
     out: &mut Vec<Candidate>,
 ) {
     match isa {
-        Isa::Portable => stage.run(blocks, at, wanted, out, portable),
+        Isa::Portable => portable_blocks(stage, blocks, at, wanted, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Sse2 => x86::sse2(stage, blocks, at, wanted, out),
         #[cfg(target_arch = "x86_64")]
@@ -67,6 +68,75 @@ pub(crate) fn scan(
     }
 }
 
+/// How many blocks of zeros are tested at once.
+const ZERO_BLOCKS: usize = 8;
+
+/// Bytes of half a block.
+const HALF_BYTES: usize = BLOCK_BYTES / 2;
+
+/// Defines the loop over blocks for one instruction set, and what it does where the
+/// sketch of a block says that there may be something.
+macro_rules! blocks {
+    ($(#[$meta:meta])* $name:ident, $window:ident, $sketch:ident, $classify:ident, $zeros:ident) => {
+        $(#[$meta])*
+        pub(super) fn $name(
+            stage: &mut Stage,
+            blocks: &[Block],
+            mut at: u64,
+            wanted: u8,
+            out: &mut Vec<Candidate>,
+        ) {
+            let bytes = blocks.as_flattened();
+            let mut trail = stage.trail;
+            let mut rest = blocks;
+            let mut place = 0_usize;
+            while let Some((block, after)) = rest.split_first() {
+                let hint = trail.step($sketch(block));
+                if hint.front | hint.back != 0 {
+                    if hint.front != 0 {
+                        // The blocks lie side by side, so the edge need not be copied.
+                        let start = place.checked_sub(HALF_BYTES);
+                        match start.and_then(|start| bytes.get(start..)?.first_chunk::<BLOCK_BYTES>()) {
+                            Some(edge) => $window(edge, at.wrapping_sub(32), wanted, out),
+                            None => $window(&stage.edge(block), at.wrapping_sub(32), wanted, out),
+                        }
+                    }
+                    if hint.back != 0 {
+                        $window(block, at, wanted, out);
+                    }
+                } else if trail.in_zeros() {
+                    while let Some((run, after)) = rest.split_first_chunk::<ZERO_BLOCKS>() {
+                        if !$zeros(run) {
+                            break;
+                        }
+                        at = at.wrapping_add(64 * 8);
+                        place = place.wrapping_add(BLOCK_BYTES * ZERO_BLOCKS);
+                        rest = after;
+                    }
+                    if rest.len() < after.len() {
+                        continue;
+                    }
+                }
+                at = at.wrapping_add(64);
+                place = place.wrapping_add(BLOCK_BYTES);
+                rest = after;
+            }
+            stage.trail = trail;
+            if let Some(last) = blocks.last() {
+                stage.block = *last;
+            }
+        }
+
+        $(#[$meta])*
+        #[inline(never)]
+        fn $window(block: &Block, at: u64, wanted: u8, out: &mut Vec<Candidate>) {
+            candidates($classify(block), at, wanted, out);
+        }
+    };
+}
+
+blocks!(portable_blocks, portable_window, portable_sketch, portable, portable_zeros);
+
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector loads, and calls of functions for a detected instruction set")]
 #[expect(clippy::as_conversions, reason = "bit patterns: movemask gives i32, characters are given as i8")]
@@ -75,53 +145,41 @@ mod x86 {
     // JUSTIFICATION: byte classes are nine tenths of the work on a disk. The portable
     // twin does 0.5 GB/s on one core, this 8 to 20; `examples/scan_speed.rs` of the
     // checks measures it.
-    use super::{Block, Candidate, Classes, Stage};
+    use super::{BLOCK_BYTES, Block, Candidate, HALF_BYTES, Stage, ZERO_BLOCKS, candidates};
+    use crate::classes::{Classes, Sketch};
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm256_cmpeq_epi8,
-        _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
-        _mm256_setzero_si256, _mm256_sub_epi8, _mm256_testz_si256, _mm512_cmpeq_epi8_mask,
-        _mm512_cmple_epu8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8,
-        _mm512_test_epi8_mask, _mm512_testn_epi8_mask,
+        _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256,
+        _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+        _mm256_sub_epi8, _mm256_testz_si256, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask,
+        _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8, _mm512_test_epi8_mask,
+        _mm512_testn_epi8_mask,
     };
 
-    /// How many blocks of zeros are tested at once.
-    const ZERO_BLOCKS: usize = 8;
-
-    /// Defines the loop over blocks for one instruction set.
-    macro_rules! blocks {
-        ($name:ident, $feature:literal, $classify:ident, $zeros:ident) => {
-            #[target_feature(enable = $feature)]
-            pub(super) fn $name(
-                stage: &mut Stage,
-                blocks: &[Block],
-                mut at: u64,
-                wanted: u8,
-                out: &mut Vec<Candidate>,
-            ) {
-                let mut rest = blocks;
-                while let Some((block, after)) = rest.split_first() {
-                    let classes = $classify(block);
-                    stage.step(classes, at, wanted, out);
-                    at = at.wrapping_add(64);
-                    rest = after;
-                    if stage.in_zeros() {
-                        while let Some((run, after)) = rest.split_first_chunk::<ZERO_BLOCKS>() {
-                            if !$zeros(run) {
-                                break;
-                            }
-                            at = at.wrapping_add(64 * 8);
-                            rest = after;
-                        }
-                    }
-                }
-            }
-        };
-    }
-
-    blocks!(sse2_blocks, "sse2", classes_sse2, zeros_sse2);
-    blocks!(avx2_blocks, "avx2", classes_avx2, zeros_avx2);
-    blocks!(avx512_blocks, "avx512f,avx512bw", classes_avx512, zeros_avx512);
+    blocks!(
+        #[target_feature(enable = "sse2")]
+        sse2_blocks,
+        sse2_window,
+        sketch_sse2,
+        classes_sse2,
+        zeros_sse2
+    );
+    blocks!(
+        #[target_feature(enable = "avx2")]
+        avx2_blocks,
+        avx2_window,
+        sketch_avx2,
+        classes_avx2,
+        zeros_avx2
+    );
+    blocks!(
+        #[target_feature(enable = "avx512f,avx512bw")]
+        avx512_blocks,
+        avx512_window,
+        sketch_avx512,
+        classes_avx512,
+        zeros_avx512
+    );
 
     /// Runs on every x86-64.
     pub(super) fn sse2(stage: &mut Stage, blocks: &[Block], at: u64, wanted: u8, out: &mut Vec<Candidate>) {
@@ -130,7 +188,13 @@ mod x86 {
     }
 
     /// Runs with AVX2 where the processor has it, else without.
-    pub(super) fn run_avx2(stage: &mut Stage, blocks: &[Block], at: u64, wanted: u8, out: &mut Vec<Candidate>) {
+    pub(super) fn run_avx2(
+        stage: &mut Stage,
+        blocks: &[Block],
+        at: u64,
+        wanted: u8,
+        out: &mut Vec<Candidate>,
+    ) {
         if std::arch::is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.
             unsafe { avx2_blocks(stage, blocks, at, wanted, out) }
@@ -198,6 +262,20 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "sse2")]
+    fn sketch_sse2(block: &Block) -> Sketch {
+        let parts = load_sse2(block);
+        let mark = parts.map(|part| {
+            let equal = |value: u8| _mm_cmpeq_epi8(part, _mm_set1_epi8(value as i8));
+            let moved = _mm_sub_epi8(part, _mm_set1_epi8(b'0' as i8));
+            let digit = _mm_cmpeq_epi8(_mm_min_epu8(moved, _mm_set1_epi8(9)), moved);
+            _mm_or_si128(_mm_or_si128(digit, equal(b'-')), _mm_or_si128(equal(b'}'), equal(b'$')))
+        });
+        let zero = parts.map(|part| _mm_cmpeq_epi8(part, _mm_setzero_si128()));
+        Sketch { mark: quarters(mark), zero: quarters(zero) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
     fn zeros_sse2(run: &[Block; ZERO_BLOCKS]) -> bool {
         let mut any = _mm_setzero_si128();
         for block in run {
@@ -224,8 +302,7 @@ mod x86 {
     fn classes_avx2(block: &Block) -> Classes {
         let [x, y] = load_avx2(block);
         let halves = |low: __m256i, high: __m256i| {
-            u64::from(_mm256_movemask_epi8(low) as u32)
-                | (u64::from(_mm256_movemask_epi8(high) as u32) << 32)
+            u64::from(_mm256_movemask_epi8(low) as u32) | (u64::from(_mm256_movemask_epi8(high) as u32) << 32)
         };
         let equal = |value: u8| {
             let value = _mm256_set1_epi8(value as i8);
@@ -246,6 +323,23 @@ mod x86 {
             brace: equal(b'}'),
             dollar: equal(b'$'),
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sketch_avx2(block: &Block) -> Sketch {
+        let parts = load_avx2(block);
+        let mark = parts.map(|part| {
+            let equal = |value: u8| _mm256_cmpeq_epi8(part, _mm256_set1_epi8(value as i8));
+            let moved = _mm256_sub_epi8(part, _mm256_set1_epi8(b'0' as i8));
+            let digit = _mm256_cmpeq_epi8(_mm256_min_epu8(moved, _mm256_set1_epi8(9)), moved);
+            _mm256_or_si256(_mm256_or_si256(digit, equal(b'-')), _mm256_or_si256(equal(b'}'), equal(b'$')))
+        });
+        let zero = parts.map(|part| _mm256_cmpeq_epi8(part, _mm256_setzero_si256()));
+        let halves = |[low, high]: [__m256i; 2]| {
+            u64::from(_mm256_movemask_epi8(low) as u32) | (u64::from(_mm256_movemask_epi8(high) as u32) << 32)
+        };
+        Sketch { mark: halves(mark), zero: halves(zero) }
     }
 
     #[inline]
@@ -277,6 +371,18 @@ mod x86 {
             brace: equal(b'}'),
             dollar: equal(b'$'),
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn sketch_avx512(block: &Block) -> Sketch {
+        // SAFETY: a block has 64 bytes; the load needs no alignment.
+        let x = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+        let equal = |value: u8| _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(value as i8));
+        let digit = _mm512_sub_epi8(x, _mm512_set1_epi8(b'0' as i8));
+        let digit = _mm512_cmple_epu8_mask(digit, _mm512_set1_epi8(9));
+        let mark = digit | equal(b'-') | equal(b'}') | equal(b'$');
+        Sketch { mark, zero: _mm512_testn_epi8_mask(x, x) }
     }
 
     #[inline]

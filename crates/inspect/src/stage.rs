@@ -1,16 +1,26 @@
 //! Stage 1: from byte classes to candidates.
 //!
-//! Blocks of 64 bytes come in order. The classes of the last block are kept, and a
-//! block decides about the 64 positions that start [`DELAY`] bytes before it, so
-//! every shape has `DELAY` bytes of future and 44 bytes of past at hand without any
+//! Blocks of 64 bytes come in order. Every shape that is looked for holds two digits,
+//! dashes, or `}$` side by side, or with a zero between them in UTF-16. A block's
+//! [`Sketch`] finds such pairs with few instructions, and only around them the shapes
+//! are worked out, in a window of 64 bytes that decides about its 32 middle positions:
+//!
+//! ```text
+//!   previous block          block                  next block
+//!   |----------------|----------------|----------------|
+//!           [     front      ]                             positions -16 to 15
+//!                    [      back      ]                    positions 16 to 47
+//! ```
+//!
+//! So every position has 16 bytes of past and of future at hand, and there is no
 //! special case at the edge of a block. What a position is depends on the bytes
 //! around it only, never on how the stream was cut.
 
 use crate::anchor::Anchor;
-use crate::classes::{Block, Classes};
+use crate::classes::{BLOCK_BYTES, Block, Classes, Sketch};
 
-/// How many bytes a position waits for its future.
-pub(crate) const DELAY: u64 = 20;
+/// The positions of a window that it decides about.
+const MIDDLE: u64 = 0x0000_ffff_ffff_0000;
 
 /// The candidate needs a second look: a shape in UTF-16.
 pub(crate) const WIDE: u8 = 128;
@@ -25,147 +35,240 @@ pub(crate) struct Candidate {
 }
 
 /// What stage 1 remembers between blocks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Stage {
-    last: Classes,
+    /// The last block.
+    pub(crate) block: Block,
+    pub(crate) trail: Trail,
 }
 
-/// Returns the bits of `last` and `next` for the 64 positions of a step, moved by
-/// `PLACE`: positive looks ahead, negative back.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "the heart of the hot loop, a shift or two")]
-#[expect(clippy::arithmetic_side_effects, reason = "constants, checked when compiled")]
-fn place<const PLACE: i32>(last: u64, next: u64) -> u64 {
-    const { assert!(PLACE >= -40 && PLACE <= 20) }
-    if PLACE == 20 { next } else { (last >> (44 + PLACE)) | (next << (20 - PLACE)) }
+/// What the sketches of the blocks so far leave behind.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Trail {
+    /// Whether the last byte was a mark.
+    mark: u64,
+    /// The same of the last byte but one, in bit 0; the last byte in bit 1.
+    marks: u64,
+    /// Whether the last byte was zero.
+    zero: u64,
+    /// The pairs that end late in the last block.
+    late: u64,
+    /// Whether the last block was all zeros.
+    zeros: bool,
 }
 
-/// The candidates of one step, one bit a position.
-#[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    long: u64,
-    grouped: u64,
-    triple: u64,
-    nine: u64,
-    pair: u64,
-    armor: u64,
-    marker: u64,
-    wide: u64,
-}
-
-/// Looks for plain numbers; called only where four digits stand in a row.
-#[inline]
-fn numbers(a: Classes, b: Classes, found: &mut Found) {
-    macro_rules! digit {
-        ($at:literal) => {
-            place::<$at>(a.digit, b.digit)
-        };
+impl Default for Stage {
+    fn default() -> Self {
+        Self { block: [0xff; BLOCK_BYTES], trail: Trail::default() }
     }
-    macro_rules! joint {
-        ($at:literal) => {
-            place::<$at>(a.dash | a.space, b.dash | b.space)
-        };
+}
+
+/// Which windows of a block may hold candidates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hint {
+    /// Not zero: the window that begins in the middle of the block before.
+    pub(crate) front: u64,
+    /// Not zero: the block itself.
+    pub(crate) back: u64,
+}
+
+impl Trail {
+    /// Takes the sketch of the next block. The caller works out the windows that the
+    /// hint names.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "compiled once per instruction set, into its loop")]
+    pub(crate) fn step(&mut self, sketch: Sketch) -> Hint {
+        let Sketch { mark, zero } = sketch;
+        let beside = (mark << 1) | self.mark;
+        let zero_beside = (zero << 1) | self.zero;
+        let two_before = (mark << 2) | self.marks;
+        // Bit `i`: byte `i` is the second of a pair.
+        let pairs = mark & (beside | (zero_beside & two_before));
+        // A shape from position `s` on has a pair whose second is at `s + 1` to `s + 6`.
+        let front = self.late | (pairs << 42);
+        let back = pairs & (u64::MAX >> 10) & (u64::MAX << 17);
+        self.mark = mark >> 63;
+        self.marks = mark >> 62;
+        self.zero = zero >> 63;
+        self.late = pairs >> 49;
+        self.zeros = zero == u64::MAX;
+        Hint { front, back }
     }
-    let first = digit!(0) & !digit!(-1) & digit!(1) & digit!(2) & digit!(3);
-    let eight = digit!(4) & digit!(5) & digit!(6) & digit!(7);
-    found.long = first & eight & digit!(8) & digit!(9) & digit!(10) & digit!(11) & digit!(12);
-    found.nine = first & eight & digit!(8) & !digit!(9);
-    found.grouped = first & joint!(4) & digit!(5) & digit!(6) & digit!(7) & digit!(8);
-    found.triple =
-        first & joint!(-1) & digit!(-2) & digit!(-3) & joint!(-4) & digit!(-5) & digit!(-6) & digit!(-7);
+
+    /// Returns whether the last block was all zeros, so that another one can be passed
+    /// over: no shape begins or ends between them.
+    #[inline]
+    pub(crate) fn in_zeros(&self) -> bool {
+        self.zeros
+    }
 }
 
 impl Stage {
-    /// Takes the classes of the next block, whose first byte is `at` in the stream,
-    /// and adds the candidates among the positions from `at - DELAY` on to `out`.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled once per instruction set, into its loop")]
-    pub(crate) fn step(&mut self, b: Classes, at: u64, wanted: u8, out: &mut Vec<Candidate>) {
-        macro_rules! see {
-            ($class:ident, $at:literal) => {
-                place::<$at>(self.last.$class, b.$class)
-            };
-        }
-        let a = self.last;
-        let two = see!(digit, 2) & see!(digit, 3);
-        let pair = see!(letter, 0) & see!(letter, 1) & two & !see!(letter, -1);
-        let four = see!(digit, 0) & see!(digit, 1) & two;
-        let five = see!(dash, 0) & see!(dash, 1) & see!(dash, 2) & see!(dash, 3) & see!(dash, 4);
-        let zeros = see!(zero, 1) & see!(zero, 3) & see!(zero, 5) & see!(digit, 6);
-        let wide_number = zeros & see!(digit, 0) & see!(digit, 2) & see!(digit, 4);
-        let wide_pair = zeros & see!(letter, 0) & see!(letter, 2) & see!(digit, 4);
-        let wide_dash = see!(zero, 1) & see!(dash, 0) & see!(dash, 2) & see!(dash, 4);
-        let armor = five & see!(letter, 5);
-        let marker = see!(brace, 0) & see!(dollar, 1) & see!(letter, 2);
-        self.last = b;
-        if four | pair | armor | marker | wide_number | wide_pair | wide_dash == 0 {
-            return;
-        }
-        let mut found = Found { armor, marker, ..Found::default() };
-        if four != 0 {
-            numbers(a, b, &mut found);
-        }
-        macro_rules! look {
-            ($class:ident, $at:literal) => {
-                place::<$at>(a.$class, b.$class)
-            };
-        }
-        let alnum5 = look!(letter, 5) | look!(digit, 5);
-        let alnum6 = look!(letter, 6) | look!(digit, 6);
-        let alnum7 = look!(letter, 7) | look!(digit, 7);
-        found.pair = pair & alnum5 & alnum6 & alnum7;
-        let before = look!(zero, -1);
-        found.wide = (wide_number & !(look!(digit, -2) & before))
-            | (wide_pair & !(look!(letter, -2) & before))
-            | (wide_dash & look!(dash, 6) & look!(dash, 8) & look!(letter, 10));
-        found.report(at, wanted, out);
-    }
-
-    /// Takes a block with the classes that `classify` finds.
-    pub(crate) fn run(
-        &mut self,
-        blocks: &[Block],
-        mut at: u64,
-        wanted: u8,
-        out: &mut Vec<Candidate>,
-        classify: fn(&Block) -> Classes,
-    ) {
-        for block in blocks {
-            self.step(classify(block), at, wanted, out);
-            at = at.wrapping_add(64);
-        }
-    }
-
-    /// Returns whether the last block was all zeros, so that another one of them can
-    /// be passed over.
-    #[inline]
-    pub(crate) fn in_zeros(&self) -> bool {
-        self.last == Classes::ZEROS
+    /// Returns the second half of the last block and the first half of `next`.
+    pub(crate) fn edge(&self, next: &Block) -> Block {
+        let mut bytes = [0; BLOCK_BYTES];
+        let (front, back) = bytes.split_at_mut(BLOCK_BYTES / 2);
+        front.copy_from_slice(self.block.split_at(BLOCK_BYTES / 2).1);
+        back.copy_from_slice(next.split_at(BLOCK_BYTES / 2).0);
+        bytes
     }
 }
 
-impl Found {
-    /// Adds the wanted candidates to `out`, in order of position.
-    #[inline]
-    fn report(&self, at: u64, wanted: u8, out: &mut Vec<Candidate>) {
-        let keep = |anchor: Anchor, bits: u64| if wanted & anchor.bit() == 0 { 0 } else { bits };
-        let kinds = [
-            (Anchor::LongRun.bit(), keep(Anchor::LongRun, self.long)),
-            (Anchor::GroupedRun.bit(), keep(Anchor::GroupedRun, self.grouped)),
-            (Anchor::Triple.bit(), keep(Anchor::Triple, self.triple)),
-            (Anchor::NineRun.bit(), keep(Anchor::NineRun, self.nine)),
-            (Anchor::LetterPair.bit(), keep(Anchor::LetterPair, self.pair)),
-            (Anchor::Armor.bit(), keep(Anchor::Armor, self.armor)),
-            (Anchor::Marker.bit(), keep(Anchor::Marker, self.marker)),
-            (WIDE, self.wide),
-        ];
-        let mut any = kinds.iter().fold(0, |any, (_, bits)| any | bits);
-        while any != 0 {
-            let bit = any & any.wrapping_neg();
-            let place = u64::from(any.trailing_zeros());
-            any ^= bit;
-            let kinds = kinds.iter().fold(0, |set, (kind, bits)| if bits & bit == 0 { set } else { set | kind });
-            out.push(Candidate { at: at.wrapping_add(place).wrapping_sub(DELAY), kinds });
+/// Works out the candidates among the middle positions of a window, whose first byte
+/// is at `at` in the stream.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled once per instruction set")]
+pub(crate) fn candidates(c: Classes, at: u64, wanted: u8, out: &mut Vec<Candidate>) {
+    let two = c.digit & (c.digit >> 1);
+    let four = two & (two >> 2);
+    let pair = c.letter & (c.letter >> 1) & (two >> 2) & !(c.letter << 1);
+    let dashes = c.dash & (c.dash >> 1);
+    let five = dashes & (dashes >> 2) & (c.dash >> 4);
+    let armor = five & (c.letter >> 5);
+    let marker = c.brace & (c.dollar >> 1) & (c.letter >> 2);
+    // Characters with a zero behind them.
+    let void = c.zero >> 1;
+    let wide_digit = c.digit & void;
+    let wide_letter = c.letter & void;
+    let wide_dash = c.dash & void;
+    let late = (wide_digit & (c.digit >> 2)) >> 4;
+    let wide_number = wide_digit & (wide_digit >> 2) & late & !((wide_digit) << 2);
+    let wide_pair = wide_letter & (wide_letter >> 2) & late & !(wide_letter << 2);
+    let wide_dashes = wide_dash & (wide_dash >> 2);
+    let wide_armor = wide_dashes & (wide_dashes >> 4) & (wide_dash >> 8) & (c.letter >> 10);
+    let wide = wide_number | wide_pair | wide_armor;
+    if (four | pair | armor | marker | wide) & MIDDLE == 0 {
+        return;
+    }
+    let alnum = c.digit | c.letter;
+    let joint = c.dash | c.space;
+    let first = four & !(c.digit << 1);
+    let run = four & (four >> 4);
+    let eight = first & run;
+    let long = eight & (four >> 8) & (c.digit >> 12);
+    let nine = eight & (c.digit >> 8) & !(c.digit >> 9);
+    let grouped = first & (joint >> 4) & (four >> 5);
+    let triple = first & (joint << 1) & (two << 3) & (joint << 4) & (two << 6) & (c.digit << 7);
+    let pair = pair & (alnum >> 5) & (alnum >> 6) & (alnum >> 7);
+    let keep = |anchor: Anchor, bits: u64| if wanted & anchor.bit() == 0 { 0 } else { bits & MIDDLE };
+    let kinds = [
+        keep(Anchor::LongRun, long),
+        keep(Anchor::GroupedRun, grouped),
+        keep(Anchor::Triple, triple),
+        keep(Anchor::NineRun, nine),
+        keep(Anchor::LetterPair, pair),
+        keep(Anchor::Armor, armor),
+        keep(Anchor::Marker, marker),
+        wide & MIDDLE,
+    ];
+    report(kinds, at, out);
+}
+
+/// Adds candidates in order of position; the place of a kind in the list is its bit.
+#[inline]
+fn report(kinds: [u64; 8], at: u64, out: &mut Vec<Candidate>) {
+    let mut any = kinds.iter().fold(0, |any, bits| any | bits);
+    while any != 0 {
+        let bit = any & any.wrapping_neg();
+        let place = u64::from(any.trailing_zeros());
+        any ^= bit;
+        let mut set = 0_u8;
+        for bits in kinds.iter().rev() {
+            set = (set << 1) | u8::from(bits & bit != 0);
         }
+        out.push(Candidate { at: at.wrapping_add(place), kinds: set });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, scan};
+    use proptest::prelude::*;
+
+    /// Bytes that make shapes, and bytes that break them.
+    fn shapes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            "[0-9]{1,20}".prop_map(String::into_bytes),
+            "[0-9]{3}[- ][0-9]{2}[- ][0-9]{4}".prop_map(String::into_bytes),
+            "([0-9]{4}[- ]){1,5}".prop_map(String::into_bytes),
+            "[A-Za-z]{2}[0-9]{2} ?[A-Z0-9]{0,8}".prop_map(String::into_bytes),
+            "-{4,6}BEGIN".prop_map(String::into_bytes),
+            "[}$]{1,3}[A-Z]?".prop_map(String::into_bytes),
+            Just(vec![0; 70]),
+            proptest::collection::vec(any::<u8>(), 0..40),
+            "[ -~]{0,40}".prop_map(String::into_bytes),
+        ];
+        let wide = |bytes: Vec<u8>| bytes.into_iter().flat_map(|byte| [byte, 0]).collect();
+        let piece = prop_oneof![3 => piece.clone(), 1 => piece.prop_map(wide)];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    /// What one instruction set finds, with the end padded as the scanner does.
+    fn run(isa: Isa, bytes: &[u8]) -> Vec<Candidate> {
+        let mut padded = bytes.to_vec();
+        padded.resize((bytes.len() / 64 + 3) * 64, 0xff);
+        let mut out = Vec::new();
+        let mut stage = Stage::default();
+        // Two calls, so that the state between calls is used.
+        let (blocks, _) = padded.as_chunks::<BLOCK_BYTES>();
+        let (first, second) = blocks.split_at(blocks.len() / 2);
+        scan(isa, &mut stage, first, 0, 0x7f, &mut out);
+        let at = u64::try_from(first.len() * 64).unwrap();
+        scan(isa, &mut stage, second, at, 0x7f, &mut out);
+        out
+    }
+
+    fn agree(bytes: &[u8]) {
+        let expected = run(Isa::Portable, bytes);
+        for isa in Isa::all() {
+            assert_eq!(run(isa, bytes), expected, "{isa:?}");
+        }
+        // The definition of the anchors, position by position.
+        for at in 0..bytes.len() {
+            let wanted = Anchor::ALL.into_iter().filter(|anchor| anchor.holds(&bytes[..at], &bytes[at..]));
+            let wanted = wanted.fold(0, |set, anchor| set | anchor.bit());
+            let place = u64::try_from(at).unwrap();
+            let found = expected.iter().find(|candidate| candidate.at == place);
+            let found = found.map_or(0, |candidate| candidate.kinds);
+            assert_eq!(found & !WIDE, wanted, "at {at}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn twins_agree_and_meet_the_definition(bytes in shapes()) {
+            agree(&bytes);
+        }
+
+        #[test]
+        fn wide_shapes_are_seen(text in "[ -~]{0,70}(4[0-9]{15}|[0-9]{3}-[0-9]{2}-[0-9]{4}|-----BEGIN|DE[0-9]{20})", odd: bool) {
+            let mut bytes: Vec<u8> = text.bytes().flat_map(|byte| [byte, 0]).collect();
+            if odd {
+                bytes.insert(0, 0);
+                bytes.pop();
+            }
+            let found = run(Isa::best(), &bytes);
+            for at in 0..text.len() {
+                let (before, after) = text.as_bytes().split_at(at);
+                if Anchor::ALL.into_iter().any(|anchor| anchor.holds(before, after)) {
+                    let place = u64::try_from(2 * at + usize::from(odd)).unwrap();
+                    let seen = found.iter().any(|candidate| candidate.at == place && candidate.kinds & WIDE != 0);
+                    prop_assert!(seen || after.starts_with(b"}$"), "at {} of {}", at, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn adversarial_blocks_agree() {
+        for byte in [0, b'-', b'0', b'9', b'/', b':', b'A', b'@', b'[', b'`', b'{', b'z', 0x80, 0xff] {
+            agree(&vec![byte; 300]);
+        }
+        let every: Vec<u8> = (0..=255).cycle().take(1024).collect();
+        agree(&every);
+        agree(&every.iter().flat_map(|byte| [*byte, 0]).collect::<Vec<_>>());
     }
 }

@@ -1,6 +1,7 @@
 //! What a detector sees of the stream around a candidate.
 
 use crate::anchor::Anchor;
+use crate::header::Header;
 use std::fmt;
 
 /// Bytes before a candidate that may be looked at.
@@ -9,8 +10,7 @@ pub const LOOKBACK_BYTES: usize = 512;
 /// Bytes from a candidate on that may be looked at.
 pub const LOOKAHEAD_BYTES: usize = 512;
 
-/// Bytes of the beginning of a stream that every candidate may look at: the header
-/// row of a table is there.
+/// Bytes of the beginning of a stream in which a header row is looked for.
 pub const HEAD_BYTES: usize = 1024;
 
 /// How the characters around a candidate are stored.
@@ -46,8 +46,10 @@ pub struct Window<'a> {
     pub before: &'a [u8],
     /// The anchor and the characters after it.
     pub after: &'a [u8],
-    /// The beginning of the stream, as bytes.
-    pub head: &'a [u8],
+    /// Number of digits from the anchor on.
+    pub run: usize,
+    /// The header row of the stream, if it begins with one and the anchor is behind it.
+    pub header: Option<&'a Header>,
     /// How the characters are stored.
     pub encoding: Encoding,
     /// Byte of the stream where the anchor's character starts.
@@ -80,11 +82,13 @@ impl Window<'_> {
         self.after.get(start..end).unwrap_or_default()
     }
 
-    /// Returns the byte of the stream where the character at `place` starts.
-    pub(crate) fn byte(&self, place: isize) -> u64 {
-        let width = i64::try_from(self.encoding.width()).unwrap_or(1);
-        let moved = i64::try_from(place).unwrap_or(0).saturating_mul(width);
-        self.at.saturating_add_signed(moved)
+    /// Returns the name of the column that `place` is in, if the stream begins with a
+    /// header row. `place` must not be behind the anchor.
+    pub fn column(&self, place: isize) -> Option<&[u8]> {
+        let header = self.header?;
+        let before = self.before(place, usize::MAX);
+        let start = before.len().checked_sub(before.iter().rev().position(|byte| *byte == b'\n')?)?;
+        header.column(before.get(start..)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the words around a value say about it.
 
-use airlock_inspect::{Encoding, Window};
+use airlock_inspect::Window;
 use serde::Deserialize;
 
 /// Characters before a value in which words count.
@@ -9,54 +9,75 @@ pub const WORDS_BEFORE: usize = 64;
 /// Characters after a value in which words count.
 pub const WORDS_AFTER: usize = 32;
 
-/// Longest name of a column.
-const COLUMN_MAX: usize = 48;
+/// Words in lower case, by their first letter.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "Vec<String>")]
+pub struct WordList {
+    by_letter: [Vec<Box<[u8]>>; 26],
+}
 
-/// Words that raise or lower the confidence, in lower case.
+impl From<Vec<String>> for WordList {
+    fn from(words: Vec<String>) -> Self {
+        let mut list = Self::default();
+        for word in words {
+            let first =
+                word.as_bytes().first().map_or(0, |first| first.to_ascii_lowercase().wrapping_sub(b'a'));
+            if let Some(words) = list.by_letter.get_mut(usize::from(first)) {
+                words.push(word.into_bytes().into());
+            }
+        }
+        list
+    }
+}
+
+impl WordList {
+    /// Returns whether one of the words stands in `text` as a word of its own: between
+    /// non-letters, or by a change of case as in `cardNumber`. A plural counts.
+    pub fn stand_in(&self, text: &[u8]) -> bool {
+        let mut last = b' ';
+        for (at, &byte) in text.iter().enumerate() {
+            let letter = byte.is_ascii_alphabetic();
+            let begins = letter
+                && (!last.is_ascii_alphabetic() || last.is_ascii_lowercase() && byte.is_ascii_uppercase());
+            last = byte;
+            if begins {
+                let words = &self.by_letter[usize::from((byte | 0x20) - b'a')];
+                if words.iter().any(|word| stands(&text[at..], word)) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Words that raise or lower the confidence.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
     /// Name the value.
-    pub positive: Vec<String>,
+    pub positive: WordList,
     /// Name something else that looks like it.
     #[serde(default)]
-    pub negative: Vec<String>,
+    pub negative: WordList,
 }
 
 impl Words {
-    /// Returns whether a positive word stands near the value of `length` characters
-    /// that starts at the place `first`.
+    /// Returns whether a positive word stands near the value between two places.
     pub fn near(&self, window: &Window<'_>, first: isize, end: isize) -> bool {
-        any_word(window.before(first, WORDS_BEFORE), &self.positive)
-            || any_word(window.after(end, WORDS_AFTER), &self.positive)
+        self.positive.stand_in(window.before(first, WORDS_BEFORE))
+            || self.positive.stand_in(window.after(end, WORDS_AFTER))
     }
 
     /// Returns whether `name`, a key or a column, names the value.
     pub fn names(&self, name: &[u8]) -> bool {
-        any_word(name, &self.positive)
+        self.positive.stand_in(name)
     }
 
     /// Returns whether `name`, a key or a column, names something else.
     pub fn denies(&self, name: &[u8]) -> bool {
-        any_word(name, &self.negative) && !any_word(name, &self.positive)
+        self.negative.stand_in(name) && !self.positive.stand_in(name)
     }
-}
-
-/// Returns whether one of `words` stands in `text` as a word of its own: between
-/// non-letters, or by a change of case as in `cardNumber`. A plural counts.
-pub fn any_word(text: &[u8], words: &[String]) -> bool {
-    let mut at = 0;
-    while at < text.len() {
-        let begins = text[at].is_ascii_alphabetic()
-            && (at == 0
-                || !text[at - 1].is_ascii_alphabetic()
-                || text[at - 1].is_ascii_lowercase() && text[at].is_ascii_uppercase());
-        if begins && words.iter().any(|word| stands(&text[at..], word.as_bytes())) {
-            return true;
-        }
-        at += 1;
-    }
-    false
 }
 
 /// Returns whether `text` starts with `word` and goes on with something else.
@@ -88,69 +109,4 @@ pub fn key_before<'a>(window: &'a Window<'_>, first: isize) -> &'a [u8] {
     let name = &before[..before.len() - gap];
     let length = name.iter().rev().take(40).take_while(|byte| part_of_name(byte)).count();
     &name[name.len() - length..]
-}
-
-/// Returns the name of the column that the place `first` is in, if the stream begins
-/// with a header row and the place is in a later row.
-pub fn column_of(window: &Window<'_>, first: isize) -> Option<([u8; COLUMN_MAX], usize)> {
-    let mut header = [0; 512];
-    let header = header_row(window, &mut header)?;
-    let delimiter = [b',', b';', b'\t', b'|']
-        .into_iter()
-        .max_by_key(|delimiter| header.iter().filter(|byte| *byte == delimiter).count())?;
-    let before = window.before(first, usize::MAX);
-    let row = before.len() - before.iter().rev().position(|byte| *byte == b'\n')?;
-    let column = fields(&before[row..], delimiter);
-    let mut name = [0; COLUMN_MAX];
-    let mut length = 0;
-    let (mut field, mut quoted) = (0, false);
-    for &byte in header {
-        match byte {
-            b'"' => quoted = !quoted,
-            _ if byte == delimiter && !quoted => field += 1,
-            _ if field == column => {
-                *name.get_mut(length)? = byte;
-                length += 1;
-            }
-            _ => {}
-        }
-    }
-    let named = name[..length].iter().any(u8::is_ascii_alphabetic)
-        && name[..length].iter().filter(|byte| byte.is_ascii_digit()).count() < 4;
-    named.then_some((name, length))
-}
-
-/// Returns the first line of the stream, if it is whole, short and printable.
-fn header_row<'a>(window: &Window<'_>, into: &'a mut [u8; 512]) -> Option<&'a [u8]> {
-    let skip = match window.encoding {
-        Encoding::Bytes | Encoding::Utf16Le => 0,
-        Encoding::Utf16Be => 1,
-    };
-    let step = if window.encoding == Encoding::Bytes { 1 } else { 2 };
-    let mut length = 0;
-    for &byte in window.head.iter().skip(skip).step_by(step) {
-        match byte {
-            b'\n' => return (length > 0).then(|| &into[..length]),
-            b'\r' => {}
-            0..=8 | 11..=31 | 127 => return None,
-            _ => {
-                *into.get_mut(length)? = byte;
-                length += 1;
-            }
-        }
-    }
-    None
-}
-
-/// Counts the fields that end in `row`.
-fn fields(row: &[u8], delimiter: u8) -> usize {
-    let (mut count, mut quoted) = (0, false);
-    for &byte in row {
-        match byte {
-            b'"' => quoted = !quoted,
-            _ if byte == delimiter && !quoted => count += 1,
-            _ => {}
-        }
-    }
-    count
 }

@@ -1,6 +1,6 @@
 //! International bank account numbers (ISO 13616).
 
-use crate::detectors::context::{Words, column_of};
+use crate::detectors::context::Words;
 use crate::detectors::rule::load;
 use airlock_inspect::{Anchor, Detector, Hit, Normal, Value, Window};
 use airlock_model::{Check, Confidence, Severity};
@@ -173,10 +173,8 @@ impl Detector for Iban {
         }
         let end = isize::try_from(characters).ok()?;
         let lower = window.after[..characters].iter().any(u8::is_ascii_lowercase);
-        let named = || {
-            column_of(window, 0).is_some_and(|(name, length)| self.words.names(&name[..length]))
-                || self.words.near(window, 0, end)
-        };
+        let named =
+            || window.column(0).is_some_and(|name| self.words.names(name)) || self.words.near(window, 0, end);
         if lower && !grouped && !named() {
             return None;
         }

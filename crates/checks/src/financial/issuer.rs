@@ -27,7 +27,8 @@ struct Range {
 #[derive(Debug, Clone)]
 pub struct Issuers {
     brands: Vec<String>,
-    ranges: Vec<Range>,
+    /// By first digit.
+    ranges: [Vec<Range>; 10],
     /// For each four digits, the lengths that some brand issues, one bit each.
     by_four: Vec<u32>,
 }
@@ -39,7 +40,7 @@ impl Issuers {
     ///
     /// If a prefix is not a number of up to eight digits, which the tests exclude.
     pub fn new(rules: &[IssuerRule]) -> Self {
-        let mut issuers = Self { brands: Vec::new(), ranges: Vec::new(), by_four: vec![0; 10_000] };
+        let mut issuers = Self { brands: Vec::new(), ranges: Default::default(), by_four: vec![0; 10_000] };
         for rule in rules {
             let brand = issuers.brands.len();
             issuers.brands.push(rule.brand.clone());
@@ -51,7 +52,9 @@ impl Issuers {
                     filled.parse().unwrap_or_else(|_| panic!("no prefix of digits: {prefix}"))
                 };
                 let (first, last) = (number(first, "00000000"), number(last, "99999999"));
-                issuers.ranges.push(Range { first, last, lengths, brand });
+                for digit in first / 10_000_000..=last / 10_000_000 {
+                    issuers.ranges[digit as usize].push(Range { first, last, lengths, brand });
+                }
                 let fours = (first / 10_000) as usize..=(last / 10_000) as usize;
                 for set in &mut issuers.by_four[fours] {
                     *set |= lengths;
@@ -80,7 +83,8 @@ impl Issuers {
         let fits = |range: &&Range| {
             range.first <= prefix && prefix <= range.last && range.lengths >> digits.len() & 1 == 1
         };
-        self.ranges.iter().find(fits).map(|range| self.brands[range.brand].as_str())
+        let ranges = self.ranges.get((prefix / 10_000_000) as usize)?;
+        ranges.iter().find(fits).map(|range| self.brands[range.brand].as_str())
     }
 
     /// Returns whether `digits` can be a card number: prefix, length and check digit.

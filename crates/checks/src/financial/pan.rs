@@ -5,7 +5,7 @@
 
 use super::issuer::{IssuerRule, Issuers};
 use super::track::{run, track1, track2};
-use crate::detectors::context::{Words, any_word, column_of, key_before};
+use crate::detectors::context::{Words, key_before};
 use crate::detectors::rule::load;
 use crate::regulated::ssn_parts_valid;
 use airlock_inspect::{Anchor, Detector, Hit, Normal, Value, Window};
@@ -78,7 +78,7 @@ impl Pan {
 
     /// Reads a number without separators.
     fn plain(&self, window: &Window<'_>) -> Option<Number> {
-        let count = run(window.after);
+        let count = window.run;
         let number = |count: usize, score: i32| {
             let mut number = Number { digits: [0; DIGITS_MAX], count, length: count, grouped: false, score };
             number.digits[..count].copy_from_slice(&window.after[..count]);
@@ -115,19 +115,17 @@ impl Pan {
                 break;
             }
         }
+        let mut digits = [0; DIGITS_MAX];
         let taken = match groups {
-            [4, 4, 4, 4, 1..=3, 0] if self.issuers.valid(&collect(window.after, 5)?.0) => 5,
+            [4, 4, 4, 4, 1..=3, 0] => {
+                let (count, _) = collect(window.after, 5, &mut digits)?;
+                if self.issuers.valid(&digits[..count]) { 5 } else { 4 }
+            }
             [4, 4, 4, 4, ..] => 4,
             [4, 6, 5 | 4, ..] => 3,
             _ => return None,
         };
-        let (digits, count, length) = {
-            let (digits, length) = collect(window.after, taken)?;
-            let mut fixed = [0; DIGITS_MAX];
-            let count = digits.len();
-            fixed.get_mut(..count)?.copy_from_slice(&digits);
-            (fixed, count, length)
-        };
+        let (count, length) = collect(window.after, taken, &mut digits)?;
         if !self.issuers.valid(&digits[..count]) {
             return None;
         }
@@ -164,7 +162,7 @@ impl Pan {
         match last {
             b'A'..=b'Z' | b'a'..=b'z' => {
                 let letters = before.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-                any_word(&before[before.len() - letters..], &self.words.positive).then_some(0)
+                self.words.names(&before[before.len() - letters..]).then_some(0)
             }
             b'_' | b'*' => None,
             b'.' if rest.last().is_some_and(u8::is_ascii_digit) => None,
@@ -183,8 +181,7 @@ impl Pan {
     fn score(&self, window: &Window<'_>, number: &Number) -> Option<i32> {
         let end = isize::try_from(number.length).ok()?;
         let key = key_before(window, 0);
-        let column = column_of(window, 0);
-        let column = column.as_ref().map_or(&[][..], |(name, length)| &name[..*length]);
+        let column = window.column(0).unwrap_or_default();
         let named = self.words.names(key) || self.words.names(column);
         let denied = !named && (self.words.denies(key) || self.words.denies(column));
         let context = named || self.words.near(window, 0, end);
@@ -225,15 +222,15 @@ impl Pan {
                     at += 1;
                     continue;
                 }
-                let (length, digits) = if count == 4 {
-                    groups_at(&text[at..]).unwrap_or((count, Vec::new()))
-                } else {
-                    (count, text[at..at + count].to_vec())
+                let mut grouped = [0; DIGITS_MAX];
+                let (length, digits) = match groups_at(&text[at..], count, &mut grouped) {
+                    Some((length, digits)) => (length, &grouped[..digits]),
+                    None => (count, &text[at..at + count]),
                 };
                 let fraction = at > 0 && text[at - 1] == b'.';
                 let cut = at == 0 || at + length == text.len();
                 if (13..=19).contains(&digits.len()) && !fraction && !cut && digits != number.digits() {
-                    if self.issuers.valid(&digits) {
+                    if self.issuers.valid(digits) {
                         valid += 1;
                     } else if digits.len() == number.count {
                         invalid += 1;
@@ -246,27 +243,29 @@ impl Pan {
     }
 }
 
-/// Returns the digits of the first groups of `text`, which one character each
-/// separates, and the number of characters they take.
-fn collect(text: &[u8], groups: usize) -> Option<(Vec<u8>, usize)> {
-    let (mut digits, mut at) = (Vec::with_capacity(DIGITS_MAX), 0);
+/// Collects the digits of the first groups of `text`, which one character each
+/// separates; returns the number of digits and of characters.
+fn collect(text: &[u8], groups: usize, into: &mut [u8; DIGITS_MAX]) -> Option<(usize, usize)> {
+    let (mut count, mut at) = (0, 0);
     for group in 0..groups {
         let length = run(text.get(at..)?);
-        digits.extend_from_slice(&text[at..at + length]);
+        into.get_mut(count..count + length)?.copy_from_slice(&text[at..at + length]);
+        count += length;
         at += length + usize::from(group + 1 < groups);
     }
-    (digits.len() <= DIGITS_MAX).then_some((digits, at))
+    Some((count, at))
 }
 
-/// Reads a number in groups at the start of `text`: its characters and its digits.
-fn groups_at(text: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let joint = *text.get(4).filter(|byte| matches!(byte, b' ' | b'-'))?;
+/// Reads a number in groups at the start of `text`, whose first group has `first`
+/// digits: the number of its characters and of its digits.
+fn groups_at(text: &[u8], first: usize, into: &mut [u8; DIGITS_MAX]) -> Option<(usize, usize)> {
+    let joint = *text.get(4).filter(|byte| first == 4 && matches!(byte, b' ' | b'-'))?;
     let second = run(text.get(5..)?);
     if second < 4 || text.get(5 + second) != Some(&joint) {
         return None;
     }
-    let (digits, length) = collect(text, if second == 4 { 4 } else { 3 })?;
-    Some((length, digits))
+    let (count, length) = collect(text, if second == 4 { 4 } else { 3 }, into)?;
+    Some((length, count))
 }
 
 /// Returns whether `text` is `ddd-dd-dddd` with parts that are issued.

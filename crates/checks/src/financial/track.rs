@@ -55,7 +55,7 @@ fn stripe_character(byte: u8) -> bool {
 
 /// Returns track 1 around the card number that starts at the anchor.
 pub(crate) fn track1(window: &Window<'_>) -> Option<Shape> {
-    let digits = run(window.after);
+    let digits = window.run;
     if !(12..=19).contains(&digits) || window.after.get(digits) != Some(&b'^') {
         return None;
     }
@@ -79,7 +79,7 @@ pub(crate) fn track1(window: &Window<'_>) -> Option<Shape> {
 
 /// Returns track 2 around the card number that starts at the anchor.
 pub(crate) fn track2(window: &Window<'_>) -> Option<Shape> {
-    let digits = run(window.after);
+    let digits = window.run;
     if !(12..=19).contains(&digits) {
         return None;
     }

@@ -5,7 +5,7 @@
 //! Administration's page on randomisation; the ranges of taxpayer numbers are from
 //! the instructions of form W-7.
 
-use crate::detectors::context::{Words, any_word, column_of, key_before};
+use crate::detectors::context::{WordList, Words, key_before};
 use crate::detectors::rule::load;
 use crate::financial::Issuers;
 use airlock_inspect::{Anchor, Detector, Hit, Normal, Value, Window};
@@ -24,7 +24,7 @@ pub(super) struct SsnData {
     pub published: Vec<String>,
     /// Words that make nine digits without dashes a number.
     #[serde(default)]
-    pub bare_words: Vec<String>,
+    pub bare_words: WordList,
     /// Words around a number.
     pub words: Words,
 }
@@ -65,7 +65,7 @@ struct Shared {
     check: Check,
     severity: Severity,
     published: Vec<String>,
-    bare_words: Vec<String>,
+    bare_words: WordList,
     words: Words,
     issuers: Issuers,
     valid: fn(&[u8]) -> bool,
@@ -145,7 +145,7 @@ impl Shared {
             b'A'..=b'Z' | b'a'..=b'z' => {
                 let near = &before[before.len().saturating_sub(16)..];
                 let letters = near.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-                any_word(&near[near.len() - letters..], &self.words.positive)
+                self.words.names(&near[near.len() - letters..])
             }
             b'_' => false,
             b'-' | b'.' | b'/' | b'+' => rest.last().is_none_or(|byte| !byte.is_ascii_alphanumeric()),
@@ -158,18 +158,20 @@ impl Shared {
         let end = number.first + 11;
         let (mut valid, mut invalid) = (0, 0);
         for text in [window.before(number.first, NEIGHBOURS), window.after(end, NEIGHBOURS)] {
-            for piece in text.windows(13) {
-                let [before, a, b, c, one, d, e, two, s @ .., after] = piece else { continue };
-                let shape =
-                    *one == b'-' && *two == b'-' && !before.is_ascii_digit() && !after.is_ascii_digit();
-                if shape {
-                    let digits = [*a, *b, *c, *d, *e, s[0], s[1], s[2], s[3]];
-                    if digits.iter().all(u8::is_ascii_digit) {
-                        if (self.valid)(&digits) {
-                            valid += 1;
-                        } else {
-                            invalid += 1;
-                        }
+            for dash in memchr::memchr_iter(b'-', text) {
+                let Some(piece) = dash.checked_sub(4).and_then(|start| text.get(start..start + 13)) else {
+                    continue;
+                };
+                let [before, a, b, c, _, d, e, two, s @ .., after] = piece else { continue };
+                if *two != b'-' || before.is_ascii_digit() || after.is_ascii_digit() {
+                    continue;
+                }
+                let digits = [*a, *b, *c, *d, *e, s[0], s[1], s[2], s[3]];
+                if digits.iter().all(u8::is_ascii_digit) {
+                    if (self.valid)(&digits) {
+                        valid += 1;
+                    } else {
+                        invalid += 1;
                     }
                 }
             }
@@ -198,11 +200,11 @@ impl Shared {
         }
         let end = number.first + isize::try_from(number.length).ok()?;
         let words = if number.joint.is_some() { &self.words.positive } else { &self.bare_words };
-        let near = any_word(window.before(number.first, 64), words)
-            || number.joint.is_some() && any_word(window.after(end, 32), words);
-        let column = if near { None } else { column_of(window, number.first) };
-        let column = column.as_ref().map_or(&[][..], |(name, length)| &name[..*length]);
-        let named = near || any_word(column, words);
+        let near = words.stand_in(window.before(number.first, 64))
+            || number.joint.is_some() && words.stand_in(window.after(end, 32));
+        let column = if near { None } else { window.column(number.first) };
+        let column = column.unwrap_or_default();
+        let named = near || words.stand_in(column);
         let percent = match number.joint {
             _ if number.packed => 85,
             Some(_) if named => 95,

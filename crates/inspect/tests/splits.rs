@@ -1,0 +1,152 @@
+//! What is found depends on the bytes of a stream only.
+
+use airlock_inspect::{Anchor, Armor, Detector, Engine, EngineConfig, Hit, Match, Normal, Value, Window};
+use airlock_model::{Check, Confidence, Severity};
+use proptest::prelude::*;
+
+/// Claims every candidate, and depends on all that it may look at.
+#[derive(Debug)]
+struct Everything;
+
+impl Detector for Everything {
+    fn name(&self) -> &'static str {
+        "everything"
+    }
+
+    fn check(&self) -> Check {
+        Check::Regulated
+    }
+
+    fn severity(&self) -> Severity {
+        Severity::Low
+    }
+
+    fn anchors(&self) -> &[Anchor] {
+        &Anchor::ALL
+    }
+
+    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+        if window.anchor == Anchor::Armor {
+            return window.after.starts_with(b"-----BEGIN KEY-----").then(|| {
+                Hit::Armor(Armor {
+                    head_length: 19,
+                    whole: Confidence::percent(90),
+                    cut: Confidence::percent(60),
+                    stub: Confidence::percent(30),
+                    display: "key".to_owned(),
+                })
+            });
+        }
+        let sum =
+            |bytes: &[u8]| bytes.iter().fold(7_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(*byte));
+        let seen = format!(
+            "{:?} {} {} {} {} {:?}",
+            window.anchor,
+            sum(window.before),
+            sum(window.after),
+            window.run,
+            window.from_start,
+            window.column(0).map(sum),
+        );
+        Some(Hit::Value(Value {
+            first: 0,
+            length: 4,
+            confidence: Confidence::HIGH,
+            normal: Normal::of(seen.as_bytes()),
+            display: seen,
+        }))
+    }
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => "[a-z]{2,9}[,;= \n]",
+        2 => "[0-9]{13,19}[, \n]",
+        1 => "[0-9]{4}[- ][0-9]{4}[- ][0-9]{4}[- ][0-9]{4}\n",
+        1 => "[0-9]{3}-[0-9]{2}-[0-9]{4}[ ,]",
+        1 => "[A-Z]{2}[0-9]{20}[ ;]",
+        1 => "-----BEGIN KEY-----\n([A-Za-z0-9+/]{64}\n){0,20}[A-Za-z0-9+/]{12}==\n-----END KEY-----\n",
+        1 => "-----BEGIN KEY-----\n([A-Za-z0-9+/]{64}\n){0,3}",
+        1 => "[ -~]{0,300}",
+    ];
+    let piece = prop_oneof![
+        4 => piece.clone().prop_map(String::into_bytes),
+        1 => piece.clone().prop_map(|text| text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        1 => piece.prop_map(|text| text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        1 => (0..9000_usize).prop_map(|length| vec![0; length]),
+        1 => proptest::collection::vec(any::<u8>(), 0..200),
+    ];
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+fn engine() -> Engine {
+    Engine::new(vec![Box::new(Everything)], EngineConfig { fingerprint_key: [3; 32] })
+}
+
+fn sorted(mut found: Vec<Match>) -> Vec<Match> {
+    found.sort_by_key(|found| (found.offset, found.length, found.fingerprint));
+    found
+}
+
+fn scan(engine: &Engine, pieces: &[&[u8]]) -> Vec<Match> {
+    let mut found = Vec::new();
+    let mut scanner = engine.scanner();
+    // A stream before this one must leave nothing behind.
+    scanner.feed(b"id,card\n1,4000000000000000 -----BEGIN KEY-----\n", &mut found);
+    scanner.finish(&mut found);
+    found.clear();
+    scanner.start(1000);
+    for piece in pieces {
+        scanner.feed(piece, &mut found);
+    }
+    scanner.finish(&mut found);
+    sorted(found)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn any_split_finds_the_same(bytes in text(), sizes in proptest::collection::vec(1..9000_usize, 1..40)) {
+        let engine = engine();
+        let whole = scan(&engine, &[&bytes]);
+        let mut pieces = Vec::new();
+        let mut rest = bytes.as_slice();
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at((*size).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        prop_assert_eq!(&scan(&engine, &pieces), &whole);
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        prop_assert_eq!(&scan(&engine, &single), &whole);
+        let large: Vec<&[u8]> = bytes.chunks(4096).collect();
+        prop_assert_eq!(&scan(&engine, &large), &whole);
+    }
+}
+
+#[test]
+fn a_long_block_is_followed_to_its_end() {
+    let body = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2\n".repeat(300);
+    let block = format!("-----BEGIN KEY-----\n{body}-----END KEY-----");
+    let stream = format!("{}{block}\nrest", "x".repeat(5000));
+    let found = scan(&engine(), &[stream.as_bytes()]);
+    let key: Vec<_> = found.iter().filter(|found| found.display == "key").collect();
+    assert_eq!(key.len(), 1);
+    assert_eq!((key[0].offset, key[0].length), (6000, u64::try_from(block.len()).unwrap()));
+    assert_eq!(key[0].confidence, Confidence::percent(90));
+    let endless = format!("-----BEGIN KEY-----\n{}", body.repeat(5));
+    let found = scan(&engine(), &[endless.as_bytes()]);
+    let key: Vec<_> = found.iter().filter(|found| found.display == "key").collect();
+    assert!(key[0].length <= 64 * 1024 && key[0].length > 65_000);
+    assert_eq!(key[0].confidence, Confidence::percent(60));
+}
+
+#[test]
+fn nothing_is_found_in_nothing() {
+    assert_eq!(scan(&engine(), &[]), []);
+    assert_eq!(scan(&engine(), &[&[0; 100_000]]), []);
+}
