@@ -115,19 +115,19 @@ impl Ledger {
     }
 
     pub(crate) fn add_peer(&self, certificate: &str, tenant: &str) -> Result<(), Error> {
-        self.lock().execute("insert or replace into peer values ($1, $2)", params![certificate, tenant])?;
+        self.lock().execute("insert or replace into peer values (?1, ?2)", params![certificate, tenant])?;
         Ok(())
     }
 
     pub(crate) fn tenant_of(&self, certificate: &str) -> Result<Option<String>, Error> {
-        let sql = "select tenant from peer where certificate = $1";
+        let sql = "select tenant from peer where certificate = ?1";
         Ok(self.lock().query_row(sql, [certificate], |row| row.get(0)).optional()?)
     }
 
     /// Returns the unfinished transfer of a VM, if there is one.
     pub(crate) fn unfinished(&self, tenant: &str, vdc: &str, vm: &str) -> Result<Option<TransferRow>, Error> {
         let sql = "select id, state, shape, effective from transfer
-            where tenant = $1 and vdc = $2 and vm = $3 and state in ('staging', 'committing')";
+            where tenant = ?1 and vdc = ?2 and vm = ?3 and state in ('staging', 'committing')";
         let row = self.lock().query_row(sql, params![tenant, vdc, vm], |row| {
             Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         });
@@ -138,7 +138,7 @@ impl Ledger {
     /// Returns the transfers in a state.
     pub(crate) fn in_state(&self, state: &str) -> Result<Vec<[u8; 16]>, Error> {
         let connection = self.lock();
-        let mut statement = connection.prepare("select id from transfer where state = $1")?;
+        let mut statement = connection.prepare("select id from transfer where state = ?1")?;
         let ids = statement.query_map([state], |row| row.get::<_, String>(0))?;
         ids.map(|id| parse_id(&id?)).collect()
     }
@@ -160,14 +160,14 @@ impl Ledger {
         now: u64,
     ) -> Result<(), Error> {
         self.lock().execute(
-            "insert into transfer values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "insert into transfer values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![hex::encode(row.id), tenant, vdc, vm, row.state, row.shape, row.effective, to_i64(now)],
         )?;
         Ok(())
     }
 
     pub(crate) fn set_state(&self, transfer: &[u8; 16], state: &str) -> Result<(), Error> {
-        let sql = "update transfer set state = $2 where id = $1";
+        let sql = "update transfer set state = ?2 where id = ?1";
         self.lock().execute(sql, params![hex::encode(transfer), state])?;
         Ok(())
     }
@@ -177,7 +177,7 @@ impl Ledger {
         let plain = zeroize::Zeroizing::new(postcard::to_stdvec(chunks).expect("plain data"));
         let sealed = keys::wrap(key, transfer, &plain);
         let sql =
-            "insert into batch select $1, coalesce(max(sequence), 0) + 1, $2 from batch where transfer = $1";
+            "insert into batch select ?1, coalesce(max(sequence), 0) + 1, ?2 from batch where transfer = ?1";
         self.lock().execute(sql, params![hex::encode(transfer), sealed])?;
         Ok(())
     }
@@ -185,7 +185,7 @@ impl Ledger {
     /// Returns the chunks that are durable from before.
     pub(crate) fn batches(&self, transfer: &[u8; 16], key: &Key) -> Result<Vec<Stored>, Error> {
         let connection = self.lock();
-        let sql = "select sealed from batch where transfer = $1 order by sequence";
+        let sql = "select sealed from batch where transfer = ?1 order by sequence";
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map([hex::encode(transfer)], |row| row.get::<_, Vec<u8>>(0))?;
         let mut chunks = Vec::new();
@@ -205,7 +205,7 @@ impl Ledger {
 
     /// Returns whether the tenant's vault has any chunk.
     pub(crate) fn has_chunks(&self, tenant: &str) -> Result<bool, Error> {
-        let sql = "select exists (select 1 from chunk where tenant = $1)";
+        let sql = "select exists (select 1 from chunk where tenant = ?1)";
         Ok(self.lock().query_row(sql, [tenant], |row| row.get(0))?)
     }
 
@@ -218,7 +218,7 @@ impl Ledger {
     ) -> Result<Vec<Option<Stored>>, Error> {
         let connection = self.lock();
         let mut statement =
-            connection.prepare_cached("select sealed from chunk where tenant = $1 and id = $2")?;
+            connection.prepare_cached("select sealed from chunk where tenant = ?1 and id = ?2")?;
         let mut find = |id: &ChunkId| {
             let sealed: Option<Vec<u8>> =
                 statement.query_row(params![tenant, id.0], |row| row.get(0)).optional()?;
@@ -233,7 +233,7 @@ impl Ledger {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
-            let sql = "insert or replace into chunk values ($1, $2, $3)";
+            let sql = "insert or replace into chunk values (?1, ?2, ?3)";
             let mut insert = transaction.prepare_cached(sql)?;
             for chunk in new {
                 let plain = zeroize::Zeroizing::new(postcard::to_stdvec(chunk).expect("plain data"));
@@ -242,13 +242,13 @@ impl Ledger {
             }
         }
         transaction.execute(
-            "insert into vm select $1, $2, $3, coalesce(max(generation), 0) + 1, $4, $5, $6 from vm
-                where tenant = $1 and vdc = $2 and name = $3",
+            "insert into vm select ?1, ?2, ?3, coalesce(max(generation), 0) + 1, ?4, ?5, ?6 from vm
+                where tenant = ?1 and vdc = ?2 and name = ?3",
             params![sealing.tenant, sealing.vdc, sealing.vm, transfer, sealing.state, to_i64(sealing.now)],
         )?;
         transaction
-            .execute("update transfer set state = $2 where id = $1", params![transfer, sealing.state])?;
-        transaction.execute("delete from batch where transfer = $1", [&transfer])?;
+            .execute("update transfer set state = ?2 where id = ?1", params![transfer, sealing.state])?;
+        transaction.execute("delete from batch where transfer = ?1", [&transfer])?;
         transaction.commit()?;
         Ok(())
     }
@@ -258,8 +258,8 @@ impl Ledger {
         let mut connection = self.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id = hex::encode(transfer);
-        transaction.execute("delete from batch where transfer = $1", [&id])?;
-        transaction.execute("update transfer set state = $2 where id = $1", params![id, state])?;
+        transaction.execute("delete from batch where transfer = ?1", [&id])?;
+        transaction.execute("update transfer set state = ?2 where id = ?1", params![id, state])?;
         transaction.commit()?;
         connection.pragma_update(None, "wal_checkpoint", "truncate")?;
         Ok(())
@@ -269,7 +269,7 @@ impl Ledger {
     pub(crate) fn vms(&self, tenant: &str) -> Result<Vec<VmRow>, Error> {
         let connection = self.lock();
         let sql = "select name, vdc, generation, transfer, state, sealed_at from vm
-            where tenant = $1 order by vdc, name, generation";
+            where tenant = ?1 order by vdc, name, generation";
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map([tenant], |row| {
             Ok(VmRow {

@@ -1,0 +1,328 @@
+//! Every verb and flag, in one place: help, man page and completions come from here.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Moves virtual machines between sites that do not trust each other, so that nothing
+/// a policy forbids is ever kept, and both can prove it.
+#[derive(Debug, Parser)]
+#[command(name = "airlock", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// How results are written to standard output.
+    #[arg(long, global = true, value_enum, default_value = "table", env = "AIRLOCK_FORMAT")]
+    pub(crate) format: Format,
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_enum, default_value = "auto", env = "AIRLOCK_PROGRESS")]
+    pub(crate) progress: ProgressStyle,
+    /// Log what happens to standard error (see also `AIRLOCK_LOG`).
+    #[arg(long, short, global = true, env = "AIRLOCK_VERBOSE")]
+    pub(crate) verbose: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  clean and complete                   5    coverage incomplete where policy did not accept it
+  1  error                                6    verification failed
+  2  usage                                10   not found
+  3  finished, with blocks withheld       11   busy
+  4  refused by policy, all discarded     12   not authorised
+                                          130  cancelled
+`scan` ends with the code that a transfer would end with.";
+
+/// A format for results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+/// A style of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// A line that moves on a terminal, a JSON line every few seconds elsewhere.
+    Auto,
+    /// JSON lines.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show everything on a small VM: refusal, withholding, evidence, verification.
+    Demo(DemoArgs),
+    /// Say what a transfer would hold and why; nothing is sent.
+    Scan(ScanArgs),
+    /// Move a VM's disk to a directory or a director, through both inspections.
+    Transfer(TransferArgs),
+    /// Run the cloud site's service.
+    Director(DirectorArgs),
+    /// Verify evidence offline, alone or against a vault.
+    Verify(VerifyArgs),
+    /// Write a VM from a vault to an image file.
+    Export(ExportArgs),
+    /// List the VMs in a vault.
+    List(ListArgs),
+    /// Write, check and merge policies.
+    Policy(PolicyArgs),
+    /// List the rules that come with this version.
+    Rules(RulesArgs),
+    /// Show this site's public signing key.
+    Key,
+    /// Print shell completions.
+    Completions(CompletionsArgs),
+    /// Print the manual page.
+    Man,
+    /// Read and hash what a scan would read, and nothing else: the measure for benchmarks.
+    #[command(hide = true)]
+    BenchRead(BenchReadArgs),
+}
+
+/// What is inspected, and how it is opened.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// A disk image, a folder of files, or a file.
+    pub(crate) source: PathBuf,
+    /// Take the source as this, whatever its first bytes say.
+    #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
+    pub(crate) source_format: Option<SourceFormat>,
+    /// The only folder in which a backing file that the image names may be opened.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_ALLOW_BACKING")]
+    pub(crate) allow_backing: Option<PathBuf>,
+}
+
+/// What a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceFormat {
+    /// The bytes of a disk.
+    Raw,
+    /// A QEMU copy-on-write image.
+    Qcow2,
+    /// A plain file, even if it looks like a disk.
+    File,
+}
+
+/// What is inspected with.
+#[derive(Debug, Args)]
+pub(crate) struct RuleArgs {
+    /// This site's policy; the built-in one when left out (see `airlock policy init`).
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Key of the fingerprints in findings: 64 hexadecimal digits. Made on first use when left out.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_FINGERPRINT_KEY")]
+    pub(crate) fingerprint_key: Option<PathBuf>,
+    /// A list of SHA-256 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_HASH_LIST", value_delimiter = ':')]
+    pub(crate) hash_list: Vec<PathBuf>,
+    /// List at most this many findings; 0 lists all.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "AIRLOCK_FINDINGS_LIMIT")]
+    pub(crate) findings_limit: usize,
+}
+
+/// Flags of `scan`.
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// What is scanned.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// What it is scanned with.
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Threads; as many as there are processors when left out.
+    #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// What to do when something is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFail {
+    /// Go on without it.
+    Withhold,
+    /// Stop and discard everything.
+    Terminate,
+}
+
+/// Flags of `transfer`.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// What is moved.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// A directory (this process is both sites), or airlock://HOST:PORT/VDC.
+    pub(crate) dest: String,
+    /// What it is inspected with.
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// The other site's policy, where DEST is a directory; the built-in one when left out.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_DEST_POLICY")]
+    pub(crate) dest_policy: Option<PathBuf>,
+    /// What to do when something is held. A policy that says terminate leaves no choice.
+    #[arg(long, value_enum, default_value = "terminate", env = "AIRLOCK_ON_FAIL")]
+    pub(crate) on_fail: OnFail,
+    /// Go on with an unfinished transfer of this VM: what the director has durably is not sent again.
+    #[arg(long, env = "AIRLOCK_RESUME")]
+    pub(crate) resume: bool,
+    /// Data streams, each with a thread of its own.
+    #[arg(long, value_name = "N", default_value_t = 4, env = "AIRLOCK_STREAMS", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub(crate) streams: u16,
+    /// What the VM is called; the name of the source without its ending when left out.
+    #[arg(long, value_name = "VM", env = "AIRLOCK_NAME")]
+    pub(crate) name: Option<String>,
+    /// The identity file that the director's operator handed over (for airlock:// only).
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_IDENTITY")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Where to write the evidence; DEST/evidence, or this site's own folder, when left out.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_EVIDENCE")]
+    pub(crate) evidence: Option<PathBuf>,
+    /// Inspect and show what would be sent and withheld, and send nothing.
+    #[arg(long, env = "AIRLOCK_PLAN")]
+    pub(crate) plan: bool,
+}
+
+/// Flags of `director`.
+#[derive(Debug, Args)]
+pub(crate) struct DirectorArgs {
+    /// Its directory; made if it does not exist.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443", env = "AIRLOCK_LISTEN")]
+    pub(crate) listen: String,
+    /// What it inspects with.
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Threads that inspect what has arrived.
+    #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The evidence file.
+    pub(crate) evidence: PathBuf,
+    /// Check the director's directory against it, too.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_VAULT")]
+    pub(crate) vault: Option<PathBuf>,
+    /// The source's public key must be this one (64 hexadecimal digits; see `airlock key`).
+    #[arg(long, value_name = "KEY", env = "AIRLOCK_SOURCE_KEY")]
+    pub(crate) source_key: Option<String>,
+    /// The destination's public key must be this one.
+    #[arg(long, value_name = "KEY", env = "AIRLOCK_DESTINATION_KEY")]
+    pub(crate) destination_key: Option<String>,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The VM.
+    pub(crate) vm: String,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
+    pub(crate) to: PathBuf,
+    /// The director's directory.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_VAULT")]
+    pub(crate) vault: PathBuf,
+    /// The image format; by the ending of FILE when left out.
+    #[arg(long, value_enum, env = "AIRLOCK_IMAGE_FORMAT")]
+    pub(crate) image_format: Option<ImageFormat>,
+    /// Which transfer of that name, counted from 1; the newest when left out.
+    #[arg(long, value_name = "N", env = "AIRLOCK_GENERATION")]
+    pub(crate) generation: Option<u64>,
+}
+
+/// A format that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageFormat {
+    /// The bytes of the disk, with holes.
+    Raw,
+    /// QEMU copy-on-write, version 3.
+    Qcow2,
+}
+
+/// Flags of `list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The director's directory.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_VAULT")]
+    pub(crate) vault: PathBuf,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where to build it; a new folder under the temporary directory when left out. It is kept.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DEMO_DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Only build the disk image, at this path.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) image_only: Option<PathBuf>,
+    /// Use the disk image that comes with the program, even where mke2fs is installed.
+    #[arg(long, hide = true)]
+    pub(crate) built_in_image: bool,
+}
+
+/// Flags of `policy`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: PolicyVerb,
+}
+
+/// A verb of `policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Write out the built-in policy with a comment on every line.
+    Init,
+    /// Say whether a policy is valid, and its digest.
+    Check {
+        /// The policy.
+        file: PathBuf,
+    },
+    /// Show the effective policy of two sites, and its digest.
+    Merge {
+        /// One site's policy.
+        one: PathBuf,
+        /// The other's.
+        other: PathBuf,
+    },
+}
+
+/// Flags of `rules`.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: RulesVerb,
+}
+
+/// A verb of `rules`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesVerb {
+    /// List the detectors and the digest of all rules.
+    List,
+}
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Flags of `bench-read`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchReadArgs {
+    /// What is read.
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Threads.
+    #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
+    pub(crate) threads: Option<usize>,
+}

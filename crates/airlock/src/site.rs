@@ -1,0 +1,129 @@
+//! What belongs to this site: its keys, its policy, what it inspects with.
+
+use crate::cli::{RuleArgs, SourceArgs, SourceFormat};
+use crate::failure::{Code, Failure};
+use airlock_checks::{Rules, malware::HashList};
+use airlock_evidence::SiteKey;
+use airlock_manager::{Source, SourceOptions};
+use airlock_policy::{DEFAULT_YAML, Document};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Returns the folder for what this site keeps: `AIRLOCK_HOME`, else `airlock` in the XDG data folder.
+pub(crate) fn home() -> Result<PathBuf, Failure> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("AIRLOCK_HOME")
+        .or_else(|| {
+            variable("XDG_DATA_HOME").filter(|path| path.is_absolute()).map(|path| path.join("airlock"))
+        })
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share/airlock")))
+        .ok_or_else(|| {
+            Failure::new(Code::Error, "there is no folder for this site's keys")
+                .hint("set AIRLOCK_HOME or HOME")
+        })
+}
+
+/// Reads a key of 64 hexadecimal digits from a file.
+fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read key", path, &error))?;
+    let text = Zeroizing::new(text);
+    let mut key = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| {
+        Failure::new(Code::Error, format!("{} is no key: it needs 64 hexadecimal digits", path.display()))
+    })?;
+    Ok(key)
+}
+
+/// Reads a key of this site, or makes it on first use.
+fn own_key(home: &Path, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let path = home.join(name);
+    if path.exists() {
+        return read_key(&path);
+    }
+    std::fs::create_dir_all(home).map_err(|error| Failure::io("create", home, &error))?;
+    let mut key = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(&mut *key)
+        .map_err(|_| Failure::new(Code::Error, "the operating system gives no random bytes"))?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(format!("{}\n", hex::encode(*key)).as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|error| Failure::io("write key", &path, &error))?;
+    Ok(key)
+}
+
+/// Returns the signing key of this site.
+pub(crate) fn signing_key(home: &Path) -> Result<SiteKey, Failure> {
+    own_key(home, "site.key").map(|seed| SiteKey::from_seed(&seed))
+}
+
+/// Reads a policy, or takes the built-in one. Returns it with its text.
+pub(crate) fn policy(path: Option<&Path>) -> Result<(Document, String), Failure> {
+    let Some(path) = path else {
+        return Ok((Document::default(), DEFAULT_YAML.to_owned()));
+    };
+    let yaml = std::fs::read_to_string(path).map_err(|error| Failure::io("read policy", path, &error))?;
+    let document = Document::parse(&yaml).map_err(|error| {
+        let failure = Failure::of(Code::Error, &error);
+        Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+            .hint("`airlock policy init` writes a valid one with a comment on every line")
+    })?;
+    Ok((document, yaml))
+}
+
+/// Puts together what this site inspects with.
+pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure> {
+    let key = match &args.fingerprint_key {
+        Some(path) => read_key(path)?,
+        None => own_key(home, "fingerprint.key")?,
+    };
+    let mut hashes = HashList::default();
+    for path in &args.hash_list {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::io("read hash list", path, &error))?;
+        hashes.load(&text).map_err(|error| {
+            let failure = Failure::of(Code::Error, &error);
+            Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+        })?;
+    }
+    if hashes.left_out() > 0 {
+        crate::output::note(&format!(
+            "note: {} hashes are of a kind that is not supported (SHA-1)",
+            hashes.left_out()
+        ));
+    }
+    Ok(Arc::new(Rules::new(*key, hashes)))
+}
+
+/// Opens what is to be inspected. `disk` takes a file of unknown content as a raw disk.
+pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<Source, Failure> {
+    use airlock_disk::Format;
+    let options = SourceOptions {
+        format: match args.source_format {
+            Some(SourceFormat::Raw) => Some(Format::Raw),
+            Some(SourceFormat::Qcow2) => Some(Format::Qcow2),
+            Some(SourceFormat::File) | None => None,
+        },
+        plain_file: args.source_format == Some(SourceFormat::File),
+        disk,
+        allow_backing: args.allow_backing.clone(),
+    };
+    let source = Source::open(&args.source, &options)?;
+    if source.was_probed() && source.format() == Some(Format::Raw) {
+        tracing::info!(
+            "taken as raw by its first bytes, which a guest may have written; --source-format pins it"
+        );
+    }
+    for oddity in &source.survey().oddities {
+        let name = if oddity.volume.is_empty() { "disk" } else { &oddity.volume };
+        crate::output::note(&format!("note: {name}: {}", oddity.what));
+    }
+    Ok(source)
+}

@@ -1,0 +1,37 @@
+//! `airlock director`.
+
+use super::Context;
+use crate::cli::{DirectorArgs, Format};
+use crate::failure::{Code, Failure};
+use crate::{output, site, stats};
+use airlock_director::{Config, Director, Server};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs the verb.
+pub(crate) fn run(context: &Context, args: &DirectorArgs) -> Result<Code, Failure> {
+    let (_, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
+    let rules = site::rules(&args.rules, &args.data)?;
+    let threads = args.threads.unwrap_or_else(stats::processors);
+    let config = Config { directory: args.data.clone(), policy_yaml, rules, threads, clock: stats::now };
+    let director = Director::open(config)?;
+    let server = Server::bind(Arc::new(director), &args.listen)?;
+    let address = server.address()?;
+    let identity = server.manager_identity().display().to_string();
+    match context.format {
+        Format::Json => output::json(&serde_json::json!({
+            "schema": "airlock.director/1", "address": address.to_string(), "identity": identity,
+        }))?,
+        Format::Table => output::print(&format!(
+            "listening on {address}\nmanagers need the identity file {identity}\n\
+             next: airlock transfer IMAGE airlock://{address}/default --identity {identity}\n"
+        ))?,
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed))
+        .map_err(|error| Failure::new(Code::Error, format!("cannot listen for interrupts: {error}")))?;
+    server.run(&stop);
+    output::note("stopped; unfinished transfers can be resumed");
+    Ok(Code::Clean)
+}

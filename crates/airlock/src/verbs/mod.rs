@@ -1,0 +1,26 @@
+//! One file for each verb.
+
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod director;
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod policy;
+pub(crate) mod report;
+pub(crate) mod rules;
+pub(crate) mod scan;
+pub(crate) mod transfer;
+pub(crate) mod verify;
+
+use crate::cli::{Format, ProgressStyle};
+
+/// What every verb needs to know about how it was called.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    /// How results are written.
+    pub(crate) format: Format,
+    /// How progress is shown.
+    pub(crate) progress: ProgressStyle,
+}

@@ -1,0 +1,222 @@
+//! `airlock scan`.
+
+use super::Context;
+use super::report::{Clock, CoverageJson, ResultLine, Usage, code_of, coverage_text, decision_text, limited};
+use crate::cli::{Format, ScanArgs};
+use crate::failure::{Code, Failure};
+use crate::progress::{Meter, cancel_on_interrupt};
+use crate::{output, site, stats};
+use airlock_checks::{Progress, Report, StationError};
+use airlock_manager::{Source, SourceKind};
+use airlock_model::{Escaped, Finding, PlaceKind};
+use airlock_policy::Effective;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+#[derive(Serialize)]
+struct ScanJson<'s> {
+    schema: &'static str,
+    result: ResultLine,
+    bundle: Bundle,
+    coverage: CoverageJson,
+    places: BTreeMap<&'static str, u64>,
+    findings: &'s [Finding],
+    findings_total: usize,
+    oddities: Vec<OddityJson>,
+    inventory: Inventory,
+    stats: Stats,
+}
+
+#[derive(Serialize)]
+struct Bundle {
+    name: String,
+    disks: Vec<DiskJson>,
+    files: Vec<FileJson>,
+}
+
+#[derive(Serialize)]
+struct DiskJson {
+    id: String,
+    format: &'static str,
+    virtual_size: u64,
+    root: String,
+    volumes: Vec<VolumeJson>,
+}
+
+#[derive(Serialize)]
+struct VolumeJson {
+    label: String,
+    content: String,
+    offset: u64,
+    length: u64,
+}
+
+#[derive(Serialize)]
+struct FileJson {
+    path: String,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct OddityJson {
+    volume: String,
+    what: String,
+    offset: u64,
+    length: u64,
+}
+
+#[derive(Serialize)]
+struct Inventory {
+    packages: [(); 0],
+    products: [(); 0],
+}
+
+#[derive(Serialize)]
+struct Stats {
+    bytes_read: u64,
+    bytes_inspected: u64,
+    bytes_memoised: u64,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
+/// Runs the verb.
+pub(crate) fn run(context: &Context, args: &ScanArgs) -> Result<Code, Failure> {
+    let clock = Clock::start();
+    let progress = Arc::new(Progress::default());
+    cancel_on_interrupt(&progress);
+    let meter = Meter::start("scanning", Arc::clone(&progress), context.progress);
+    let home = site::home()?;
+    let (policy, _) = site::policy(args.rules.policy.as_deref())?;
+    let effective = Effective::merge(&policy, &policy);
+    let rules = site::rules(&args.rules, &home)?;
+    let source = site::source(&args.source, false)?;
+    let threads = args.threads.unwrap_or_else(stats::processors);
+    let report = inspect(&source, &rules, &effective, threads, &progress)?;
+    drop(meter);
+    let code = code_of(report.decision, report.incomplete);
+    match context.format {
+        Format::Json => {
+            output::json(&json(&source, &report, code, args.rules.findings_limit, &clock, &progress))?
+        }
+        Format::Table => output::print(&text(&source, &report, args.rules.findings_limit, &clock))?,
+    }
+    Ok(code)
+}
+
+/// Inspects a source and checks that every byte is accounted for.
+pub(crate) fn inspect(
+    source: &Source,
+    rules: &airlock_checks::Rules,
+    policy: &Effective,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Report, Failure> {
+    let report =
+        airlock_manager::scan(source, rules, policy, threads, progress).map_err(|error| match error {
+            StationError::Cancelled => Failure::of(Code::Cancelled, &error),
+            _ => Failure::of(Code::Error, &error),
+        })?;
+    airlock_model::invariant::coverage_sums(&report.coverage)
+        .map_err(|text| Failure::new(Code::Error, format!("this is a bug: {text}")))?;
+    Ok(report)
+}
+
+fn json<'s>(
+    source: &Source,
+    report: &'s Report,
+    code: Code,
+    limit: usize,
+    clock: &Clock,
+    progress: &Progress,
+) -> ScanJson<'s> {
+    let map = &source.survey().map;
+    let mut places: BTreeMap<&'static str, u64> =
+        PlaceKind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect();
+    places.extend(report.places.iter().map(|(name, bytes)| (*name, *bytes)));
+    let volumes = map.volumes().iter().map(|volume| VolumeJson {
+        label: volume.label.clone(),
+        content: volume.content.clone(),
+        offset: volume.extent.offset,
+        length: volume.extent.length,
+    });
+    let disk = source.format().map(|format| DiskJson {
+        id: source.disk_id().into(),
+        format: format.name(),
+        virtual_size: map.disk_bytes(),
+        root: format!("blake3:{}", report.root),
+        volumes: volumes.collect(),
+    });
+    let files = match source.kind() {
+        SourceKind::Disk => Vec::new(),
+        SourceKind::Files => map
+            .iter()
+            .map(|place| FileJson { path: Escaped(place.path).to_string(), size: place.size })
+            .collect(),
+    };
+    let oddities = source.survey().oddities.iter().map(|oddity| OddityJson {
+        volume: oddity.volume.clone(),
+        what: oddity.what.clone(),
+        offset: oddity.extent.offset,
+        length: oddity.extent.length,
+    });
+    let coverage = &report.coverage;
+    ScanJson {
+        schema: "airlock.scan/1",
+        result: ResultLine { code: code as u8, decision: report.decision },
+        bundle: Bundle { name: name_of(source), disks: disk.into_iter().collect(), files },
+        coverage: coverage.into(),
+        places,
+        findings: limited(&report.findings, limit),
+        findings_total: report.findings.len(),
+        oddities: oddities.collect(),
+        inventory: Inventory { packages: [], products: [] },
+        stats: Stats {
+            bytes_read: progress.read.load(Ordering::Relaxed),
+            bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped,
+            bytes_memoised: 0,
+            usage: clock.usage(),
+        },
+    }
+}
+
+fn name_of(source: &Source) -> String {
+    let name = source.path().file_name().map(std::ffi::OsStr::as_bytes).unwrap_or_default();
+    Escaped(name).to_string()
+}
+
+fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String {
+    let map = &source.survey().map;
+    let mut out = format!("{}", name_of(source));
+    if let Some(format) = source.format() {
+        out.push_str(&format!(
+            "  {format}, {}, root blake3:{}\n",
+            output::bytes(map.disk_bytes()),
+            report.root
+        ));
+        for volume in map.volumes() {
+            let size = output::bytes(volume.extent.length);
+            out.push_str(&format!("  {:<6} {:<12} {size}\n", volume.label, volume.content));
+        }
+    } else {
+        out.push_str(&format!("  {} files, {}\n", map.len(), output::bytes(map.disk_bytes())));
+    }
+    out.push_str("\nPlaces\n");
+    for (kind, bytes) in &report.places {
+        out.push_str(&format!("  {kind:<16} {bytes:>16} bytes\n"));
+    }
+    coverage_text(&report.coverage, &mut out);
+    output::findings(&report.findings, limit, &mut out);
+    let held: u64 = report.held.iter().map(|held| held.extent.length).sum();
+    out.push_str(&format!(
+        "\n{} findings, {} held, {:.1} s\n{}\n",
+        report.findings.len(),
+        output::bytes(held),
+        clock.seconds(),
+        decision_text(report.decision, report.incomplete)
+    ));
+    out
+}

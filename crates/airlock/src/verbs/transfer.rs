@@ -1,0 +1,337 @@
+//! `airlock transfer`.
+
+use super::Context;
+use super::report::{Clock, CoverageJson, ResultLine, Usage, coverage_text, limited};
+use crate::cli::{Format, OnFail, ProgressStyle, TransferArgs};
+use crate::failure::{Code, Failure};
+use crate::progress::{Meter, cancel_on_interrupt};
+use crate::{output, site, stats};
+use airlock_checks::Progress;
+use airlock_director::{Config, DEFAULT_VDC, Director};
+use airlock_link::{Connector, Identity, Link, pair};
+use airlock_manager::{Connect, Offer, Outcome, Source, Stage};
+use airlock_model::{Decision, Finding, Site};
+use airlock_policy::{Document, Effective};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct TransferJson<'t> {
+    schema: &'static str,
+    result: ResultLine,
+    transfer: TransferId<'t>,
+    vm: &'t str,
+    evidence: String,
+    coverage: CoverageJson,
+    coverage_destination: CoverageJson,
+    findings: &'t [Finding],
+    findings_total: usize,
+    stats: Stats,
+}
+
+#[derive(Serialize)]
+struct TransferId<'t> {
+    id: &'t str,
+    state: &'t str,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    bytes_read: u64,
+    bytes_sent: u64,
+    bytes_known: u64,
+    bytes_withheld: u64,
+    bytes_resumed: u64,
+    #[serde(flatten)]
+    usage: Usage,
+}
+
+/// Where a transfer goes.
+enum Destination {
+    Directory(PathBuf),
+    Remote { address: String, vdc: String },
+}
+
+/// Runs the verb.
+pub(crate) fn run(context: &Context, args: &TransferArgs) -> Result<Code, Failure> {
+    let clock = Clock::start();
+    let destination = parse_destination(&args.dest)?;
+    let home = site::home()?;
+    let (policy, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
+    let rules = site::rules(&args.rules, &home)?;
+    let source = site::source(&args.source, true)?;
+    if args.plan {
+        return plan(context, args, &source, &rules, &policy);
+    }
+    let key = site::signing_key(&home)?;
+    let progress = Arc::new(Progress::default());
+    cancel_on_interrupt(&progress);
+    let vdc = match &destination {
+        Destination::Directory(_) => DEFAULT_VDC.to_owned(),
+        Destination::Remote { vdc, .. } => vdc.clone(),
+    };
+    let offer = Offer {
+        source: &source,
+        vm: args.name.clone().unwrap_or_else(|| default_name(&source)),
+        vdc,
+        policy: &policy,
+        policy_yaml: &policy_yaml,
+        on_fail: match args.on_fail {
+            OnFail::Withhold => airlock_policy::OnFail::Withhold,
+            OnFail::Terminate => airlock_policy::OnFail::Terminate,
+        },
+        rules: &rules,
+        key: &key,
+        streams: usize::from(args.streams),
+        resume: args.resume,
+    };
+    let outcome = match &destination {
+        Destination::Directory(directory) => {
+            let director = embedded(directory, args.dest_policy.as_deref(), &rules)?;
+            to_embedded(&director, &offer, &progress, context.progress)?
+        }
+        Destination::Remote { address, .. } => {
+            let connector = connector(args.identity.as_deref())?;
+            let connect = || {
+                let link: Box<dyn Link> = Box::new(connector.connect(address)?);
+                Ok(link)
+            };
+            send(&offer, &connect, &progress, context.progress)?
+        }
+    };
+    let evidence = write_evidence(args, &destination, &home, &outcome)?;
+    report(context, args, &offer, &outcome, &evidence, &clock, &progress)
+}
+
+fn parse_destination(text: &str) -> Result<Destination, Failure> {
+    let Some(rest) = text.strip_prefix("airlock://") else {
+        return Ok(Destination::Directory(PathBuf::from(text)));
+    };
+    let (address, vdc) = rest.split_once('/').unwrap_or((rest, DEFAULT_VDC));
+    if address.is_empty() || !address.contains(':') {
+        let text = format!("{text:?} names no host and port");
+        return Err(Failure::new(Code::Usage, text).hint("write airlock://HOST:PORT/VDC"));
+    }
+    let vdc = if vdc.is_empty() { DEFAULT_VDC } else { vdc };
+    Ok(Destination::Remote { address: address.to_owned(), vdc: vdc.to_owned() })
+}
+
+fn default_name(source: &Source) -> String {
+    let stem = source.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    stem.filter(|stem| !stem.is_empty()).unwrap_or_else(|| "vm".into())
+}
+
+/// Opens the director that runs in this process.
+pub(crate) fn embedded(
+    directory: &Path,
+    policy: Option<&Path>,
+    rules: &Arc<airlock_checks::Rules>,
+) -> Result<Director, Failure> {
+    let (_, policy_yaml) = site::policy(policy)?;
+    let config = Config {
+        directory: directory.to_path_buf(),
+        policy_yaml,
+        rules: Arc::clone(rules),
+        threads: stats::processors(),
+        clock: stats::now,
+    };
+    Ok(Director::open(config)?)
+}
+
+fn to_embedded(
+    director: &Director,
+    offer: &Offer<'_>,
+    progress: &Arc<Progress>,
+    style: ProgressStyle,
+) -> Result<Outcome, Failure> {
+    std::thread::scope(|scope| {
+        let connect = || {
+            let (here, mut there) = pair();
+            scope.spawn(move || {
+                if let Err(error) = director.serve(&mut there, DEFAULT_VDC) {
+                    tracing::info!(
+                        error = &error as &dyn std::error::Error,
+                        "the embedded director ended a stream"
+                    );
+                }
+            });
+            let link: Box<dyn Link> = Box::new(here);
+            Ok(link)
+        };
+        send(offer, &connect, progress, style)
+    })
+}
+
+/// Reads the identity file that lets this site in.
+pub(crate) fn connector(path: Option<&Path>) -> Result<Connector, Failure> {
+    let path = path.ok_or_else(|| {
+        Failure::new(Code::Usage, "a director needs to know who is there")
+            .hint("--identity FILE; the director's operator has it (tls/manager.pem in its directory)")
+    })?;
+    let pem = std::fs::read_to_string(path).map_err(|error| Failure::io("read identity", path, &error))?;
+    let identity = Identity::parse(&pem).map_err(|error| Failure::of(Code::Error, &error))?;
+    Connector::new(&identity).map_err(|error| Failure::of(Code::Error, &error))
+}
+
+/// Runs a transfer with progress.
+pub(crate) fn send(
+    offer: &Offer<'_>,
+    connect: &Connect<'_>,
+    progress: &Arc<Progress>,
+    style: ProgressStyle,
+) -> Result<Outcome, Failure> {
+    let meter = Meter::start("connecting", Arc::clone(progress), style);
+    let mut stage = |stage| match stage {
+        Stage::Sending => meter.phase("inspecting and sending", None),
+        Stage::Checking(done, total) => meter.phase("director inspects", Some((done, total))),
+        Stage::Signing => meter.phase("signing", None),
+    };
+    Ok(airlock_manager::transfer(offer, connect, progress, &mut stage)?)
+}
+
+fn plan(
+    context: &Context,
+    args: &TransferArgs,
+    source: &Source,
+    rules: &airlock_checks::Rules,
+    policy: &Document,
+) -> Result<Code, Failure> {
+    let (destination, _) = site::policy(args.dest_policy.as_deref())?;
+    let effective = Effective::merge(policy, &destination);
+    let progress = Arc::new(Progress::default());
+    cancel_on_interrupt(&progress);
+    let meter = Meter::start("planning", Arc::clone(&progress), context.progress);
+    let report = super::scan::inspect(source, rules, &effective, stats::processors(), &progress)?;
+    drop(meter);
+    let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
+    let coverage = &report.coverage;
+    let sent = coverage.cleared + coverage.unscannable.values().sum::<u64>();
+    let code = super::report::code_of(report.decision, report.incomplete);
+    match context.format {
+        Format::Json => output::json(&serde_json::json!({
+            "schema": "airlock.plan/1",
+            "result": { "code": code as u8, "decision": report.decision },
+            "bytes_to_send": sent, "bytes_to_withhold": withheld,
+            "coverage": CoverageJson::from(coverage),
+            "findings": limited(&report.findings, args.rules.findings_limit),
+        }))?,
+        Format::Table => {
+            let mut text = format!(
+                "plan: {} to send at most, {} to withhold\n",
+                output::bytes(sent),
+                output::bytes(withheld)
+            );
+            coverage_text(coverage, &mut text);
+            output::findings(&report.findings, args.rules.findings_limit, &mut text);
+            text.push_str(&format!(
+                "\n{}\n",
+                super::report::decision_text(report.decision, report.incomplete)
+            ));
+            output::print(&text)?;
+        }
+    }
+    Ok(code)
+}
+
+fn write_evidence(
+    args: &TransferArgs,
+    destination: &Destination,
+    home: &Path,
+    outcome: &Outcome,
+) -> Result<PathBuf, Failure> {
+    let path = match (&args.evidence, destination) {
+        (Some(path), _) => path.clone(),
+        // The embedded director has written it there.
+        (None, Destination::Directory(directory)) => {
+            return Ok(directory.join("evidence").join(format!("{}.json", outcome.id)));
+        }
+        (None, Destination::Remote { .. }) => home.join("evidence").join(format!("{}.json", outcome.id)),
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| Failure::io("create", folder, &error))?;
+    }
+    std::fs::write(&path, &outcome.evidence).map_err(|error| Failure::io("write evidence", &path, &error))?;
+    Ok(path)
+}
+
+/// Returns the code that a transfer ends with.
+pub(crate) fn code_of(outcome: &Outcome) -> Code {
+    let held = |key: &String| key.ends_with("/hold") || key.ends_with("/terminate");
+    match outcome.state.as_str() {
+        "active" => Code::Clean,
+        "active-withheld" => Code::Withheld,
+        _ if outcome.statement.predicate.findings.counts.keys().any(held) => Code::Refused,
+        _ if outcome.report.decision >= Decision::Withhold && !outcome.report.incomplete => Code::Refused,
+        _ => Code::Incomplete,
+    }
+}
+
+fn report(
+    context: &Context,
+    args: &TransferArgs,
+    offer: &Offer<'_>,
+    outcome: &Outcome,
+    evidence: &Path,
+    clock: &Clock,
+    progress: &Progress,
+) -> Result<Code, Failure> {
+    use std::sync::atomic::Ordering;
+    let code = code_of(outcome);
+    let predicate = &outcome.statement.predicate;
+    let disks = &predicate.disks;
+    let mut findings = outcome.report.findings.clone();
+    findings.extend(
+        predicate.findings.listed.iter().filter(|finding| finding.site == Site::Destination).cloned(),
+    );
+    let kept = outcome.state.starts_with("active");
+    let withheld: u64 = disks.iter().flat_map(|disk| &disk.holes).map(|hole| hole.extent.length).sum();
+    let there = disks.first().map(|disk| disk.destination_coverage.clone()).unwrap_or_default();
+    if context.format == Format::Json {
+        output::json(&TransferJson {
+            schema: "airlock.transfer/1",
+            result: ResultLine { code: code as u8, decision: predicate.transfer.decision },
+            transfer: TransferId { id: &outcome.id, state: &outcome.state },
+            vm: &offer.vm,
+            evidence: evidence.display().to_string(),
+            coverage: (&outcome.report.coverage).into(),
+            coverage_destination: (&there).into(),
+            findings: limited(&findings, args.rules.findings_limit),
+            findings_total: findings.len(),
+            stats: Stats {
+                bytes_read: progress.read.load(Ordering::Relaxed),
+                bytes_sent: outcome.stats.sent,
+                bytes_known: outcome.stats.known,
+                bytes_withheld: withheld,
+                bytes_resumed: outcome.resumed_bytes,
+                usage: clock.usage(),
+            },
+        })?;
+        return Ok(code);
+    }
+    let mut text = format!("{}  {}  transfer {}\n", offer.vm, outcome.state, outcome.id);
+    coverage_text(&outcome.report.coverage, &mut text);
+    output::findings(&findings, args.rules.findings_limit, &mut text);
+    text.push_str(&format!(
+        "\nsent {}, known {}, withheld {}, {:.1} s\nevidence {}\n",
+        output::bytes(outcome.stats.sent),
+        output::bytes(outcome.stats.known),
+        output::bytes(withheld),
+        clock.seconds(),
+        evidence.display()
+    ));
+    let hint = match (kept, &offer.on_fail) {
+        (true, _) => {
+            format!("next: airlock verify {} --vault DIRECTORY_OF_THE_DIRECTOR\n", evidence.display())
+        }
+        (false, airlock_policy::OnFail::Terminate)
+            if predicate.findings.counts.contains_key("source/hold") =>
+        {
+            "refused, everything discarded; --on-fail withhold goes on without what is held\n".to_owned()
+        }
+        (false, _) => "refused by policy, everything discarded\n".to_owned(),
+    };
+    text.push_str(&hint);
+    output::print(&text)?;
+    Ok(code)
+}
