@@ -22,7 +22,7 @@ usage: cargo xtask TASK
   test                     everything: packages, licences, format, tidy, lints, tests
   tidy [--accept]          the house rules; --accept lowers the size ratchet to today's numbers
   deny                     licences, sources and yanked versions of the dependencies
-  bench [scan|transfer|all] [--image FILE] [--runs N]
+  bench [scan|transfer|all] [--image FILE] [--runs N] [--only NAME]
                            Airlock beside the tools it replaces; writes docs/benchmarks.md
 ";
 

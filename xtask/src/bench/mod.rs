@@ -1,9 +1,164 @@
 //! Airlock beside the tools it replaces.
 
-use anyhow::{Result, bail};
+mod certificates;
+mod commands;
+mod measure;
+mod report;
 
-/// Runs the benchmarks.
-pub(crate) fn run(_: &[&str]) -> Result<()> {
-    crate::packages::ensure(crate::packages::BENCH)?;
-    bail!("not yet")
+use crate::packages;
+use crate::run::{cargo, output, run as finish, target};
+use anyhow::{Context, Result, bail};
+use commands::{Contender, PATTERNS, SCAN, TRANSFER};
+use measure::{Names, Taken, median, once};
+use report::Row;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const RUNS: usize = 5;
+
+/// What the words behind `bench` ask for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    scan: bool,
+    transfer: bool,
+    image: Option<PathBuf>,
+    runs: usize,
+    only: Option<String>,
+}
+
+/// Runs the benchmarks and writes the report.
+pub(crate) fn run(words: &[&str]) -> Result<()> {
+    let wish = Wish::parse(words)?;
+    packages::ensure(&[packages::TEST, packages::BENCH].concat())?;
+    let only = wish.only.as_deref();
+    let chosen = |contenders: &'static [Contender]| -> Vec<&'static Contender> {
+        contenders.iter().filter(|one| only.is_none_or(|text| one.name.contains(text))).collect()
+    };
+    let (scan, transfer) = (chosen(SCAN), chosen(TRANSFER));
+    if scan.iter().chain(&transfer).any(|one| one.words.contains(&"{airlock}")) {
+        finish(&mut cargo(&["build", "--release", "--locked", "-p", "airlock"]))?;
+    }
+    let image = match wish.image {
+        Some(image) => {
+            fs::canonicalize(&image).with_context(|| format!("cannot open {}", image.display()))?
+        }
+        None => bench_disk()?,
+    };
+    let facts = fs::metadata(&image).with_context(|| format!("cannot open {}", image.display()))?;
+    let allocated = facts.blocks() * 512;
+    let disk = format!("a disk of {} MiB, {} MiB of it allocated", facts.len() >> 20, allocated >> 20);
+
+    let work = target().join("bench");
+    fs::create_dir_all(&work).context("cannot create a scratch folder")?;
+    fs::write(work.join("patterns"), PATTERNS).context("cannot write patterns")?;
+    certificates::make(&work.join("certificates"))?;
+    let names = Names::new(&target().join("release/airlock"), &image, &work);
+    warm(&image)?;
+    for (wanted, name, title, contenders) in [
+        (wish.scan, "scan", "Scan", scan),
+        (wish.transfer, "transfer", "Transfer over loopback, mutual TLS", transfer),
+    ] {
+        if wanted && !contenders.is_empty() {
+            let rows = measure(&contenders, &names, wish.runs)?;
+            let table = report::table(&rows, allocated);
+            println!("\n{table}");
+            // A part of the contenders is for looking, not for the record.
+            if only.is_none() {
+                let section = report::section(title, wish.runs, &disk, &contenders, &table)?;
+                report::write(name, &section)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Wish {
+    fn parse(words: &[&str]) -> Result<Self> {
+        let mut wish = Self { runs: RUNS, ..Self::default() };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+            match *word {
+                "scan" => wish.scan = true,
+                "transfer" => wish.transfer = true,
+                "all" => (wish.scan, wish.transfer) = (true, true),
+                "--image" => wish.image = Some(PathBuf::from(value()?)),
+                "--runs" => wish.runs = value()?.parse().context("--runs takes a number")?,
+                "--only" => wish.only = Some((*value()?).to_owned()),
+                _ => bail!(
+                    "bench takes scan, transfer or all, and --image FILE, --runs N, --only NAME; not {word}"
+                ),
+            }
+        }
+        if !wish.scan && !wish.transfer {
+            (wish.scan, wish.transfer) = (true, true);
+        }
+        if wish.runs == 0 {
+            bail!("--runs takes a number above 0");
+        }
+        Ok(wish)
+    }
+}
+
+/// Builds the disk of the test kit, which keeps it.
+fn bench_disk() -> Result<PathBuf> {
+    let folder = target().join("tmp/testkit");
+    let place = folder.to_string_lossy().into_owned();
+    println!("bench: building the disk; it is kept in {place}");
+    let printed = output(&mut cargo(&[
+        "run",
+        "--quiet",
+        "-p",
+        "airlock-testkit",
+        "--example",
+        "image",
+        "--",
+        "bench",
+        &place,
+    ]))?;
+    Ok(PathBuf::from(printed.trim()))
+}
+
+/// Reads the disk once, so that every run finds it in memory.
+fn warm(image: &Path) -> Result<()> {
+    let mut file = fs::File::open(image).context("cannot open the disk")?;
+    std::io::copy(&mut file, &mut std::io::sink()).context("cannot read the disk")?;
+    Ok(())
+}
+
+fn measure(contenders: &[&Contender], names: &Names, runs: usize) -> Result<Vec<Row>> {
+    let mut taken: Vec<Vec<Vec<Taken>>> = vec![Vec::new(); contenders.len()];
+    for round in 0..runs {
+        for (contender, all) in contenders.iter().zip(&mut taken) {
+            let run = once(contender, names)?;
+            let seconds: Vec<String> = run.iter().map(|part| format!("{:.2} s", part.wall)).collect();
+            println!("bench: round {} of {runs}: {}: {}", round + 1, contender.name, seconds.join(", then "));
+            all.push(run);
+        }
+    }
+    let mut rows = Vec::new();
+    for (contender, all) in contenders.iter().zip(&taken) {
+        for (part, name) in [Some(contender.name), contender.again].into_iter().flatten().enumerate() {
+            let runs: Vec<Taken> = all.iter().filter_map(|run| run.get(part).copied()).collect();
+            rows.push(Row { name, taken: median(&runs) });
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_understood() {
+        let wish = Wish::parse(&["scan", "--image", "d", "--runs", "3"]).expect("valid");
+        assert!(wish.scan && !wish.transfer);
+        assert_eq!((wish.image, wish.runs), (Some(PathBuf::from("d")), 3));
+        let all = Wish::parse(&[]).expect("valid");
+        assert!(all.scan && all.transfer && all.runs == RUNS);
+        assert!(Wish::parse(&["faster"]).is_err());
+        assert!(Wish::parse(&["--runs", "0"]).is_err());
+    }
 }

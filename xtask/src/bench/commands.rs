@@ -1,0 +1,163 @@
+//! Every command that a benchmark runs, in one table.
+//!
+//! Words in braces are replaced: `{airlock}` the release build, `{image}` the disk,
+//! `{work}` a scratch folder, `{data}` a fresh folder of a server, `{port}` its port.
+
+/// A command that is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contender {
+    /// What the table calls it.
+    pub(super) name: &'static str,
+    /// The command.
+    pub(super) words: &'static [&'static str],
+    /// Exit codes that mean that it did its work.
+    pub(super) codes: &'static [i32],
+    /// The server that it talks to.
+    pub(super) server: Option<Server>,
+    /// The same against the same server once more, with what differs in the command.
+    pub(super) again: Option<&'static str>,
+}
+
+/// A server that a command talks to, started anew for each run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Server {
+    /// The command.
+    pub(super) words: &'static [&'static str],
+    /// A file in `{data}` of the size of the image that has to be there first.
+    pub(super) target: Option<&'static str>,
+}
+
+const NBDKIT: Server = Server {
+    words: &[
+        "nbdkit",
+        "--foreground",
+        "--exit-with-parent",
+        "--ipaddr=127.0.0.1",
+        "--port={port}",
+        "--tls=require",
+        "--tls-verify-peer",
+        "--tls-certificates={work}/certificates",
+        "file",
+        "{data}/target.raw",
+    ],
+    target: Some("target.raw"),
+};
+
+/// Reading a disk. The first is what the others are compared with.
+pub(super) const SCAN: &[Contender] = &[
+    Contender {
+        name: "airlock bench-read (read and BLAKE3)",
+        words: &["{airlock}", "bench-read", "{image}", "--source-format", "raw"],
+        codes: &[0],
+        server: None,
+        again: None,
+    },
+    Contender {
+        name: "airlock scan",
+        words: &[
+            "{airlock}",
+            "--progress",
+            "none",
+            "--format",
+            "json",
+            "scan",
+            "{image}",
+            "--source-format",
+            "raw",
+        ],
+        // 3 to 5: something would be held, refused, or is not covered.
+        codes: &[0, 3, 4, 5],
+        server: None,
+        again: None,
+    },
+    Contender {
+        name: "ripgrep, equivalent patterns",
+        words: &["rg", "-a", "-c", "--no-unicode", "-j2", "-f", "{work}/patterns", "{image}"],
+        codes: &[0, 1],
+        server: None,
+        again: None,
+    },
+];
+
+/// Moving a disk over TLS with certificates on both sides. The first is what the others are compared with.
+pub(super) const TRANSFER: &[Contender] = &[
+    Contender {
+        name: "nbdcopy to nbdkit, unchecked",
+        words: &[
+            "nbdcopy",
+            "--connections=4",
+            "--flush",
+            "{image}",
+            "nbds://localhost:{port}/?tls-certificates={work}/certificates",
+        ],
+        codes: &[0],
+        server: Some(NBDKIT),
+        again: None,
+    },
+    Contender {
+        name: "qemu-img convert to nbdkit, unchecked",
+        words: &[
+            "qemu-img",
+            "convert",
+            "-n",
+            "-W",
+            "-m",
+            "16",
+            "--object",
+            "tls-creds-x509,id=tls,endpoint=client,dir={work}/certificates",
+            "--image-opts",
+            "driver=raw,file.driver=file,file.filename={image}",
+            "--target-image-opts",
+            "driver=nbd,host=localhost,port={port},tls-creds=tls",
+        ],
+        codes: &[0],
+        server: Some(NBDKIT),
+        again: None,
+    },
+    Contender {
+        name: "airlock transfer, judged at both sites",
+        words: &[
+            "{airlock}",
+            "--progress",
+            "none",
+            "--format",
+            "json",
+            "transfer",
+            "{image}",
+            "airlock://127.0.0.1:{port}/default",
+            "--source-format",
+            "raw",
+            "--identity",
+            "{data}/tls/manager.pem",
+            "--evidence",
+            "{data}/evidence.json",
+            "--on-fail",
+            "withhold",
+            "--name",
+            "bench",
+        ],
+        codes: &[0, 3],
+        server: Some(Server {
+            words: &["{airlock}", "director", "--data", "{data}", "--listen", "127.0.0.1:{port}"],
+            target: None,
+        }),
+        again: Some("airlock transfer, the same disk again"),
+    },
+];
+
+/// What ripgrep looks for: the same values, as far as a regular expression can say them.
+/// It checks no check digits, and sees no UTF-16 and no value across two extents.
+pub(super) const PATTERNS: &str = r"\b4[0-9]{3}([ -]?[0-9]{4}){3}\b
+\b5[1-5][0-9]{2}([ -]?[0-9]{4}){3}\b
+\b2(22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)([ -]?[0-9]{4}){3}\b
+\b3[47][0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{5}\b
+\b6(011|5[0-9]{2})([ -]?[0-9]{4}){3}\b
+\b35(2[89]|[3-8][0-9])([ -]?[0-9]{4}){3}\b
+\b36[0-9]{2}[ -]?[0-9]{6}[ -]?[0-9]{4}\b
+\b[A-Z]{2}[0-9]{2}( ?[A-Z0-9]{4}){2,7}( ?[A-Z0-9]{1,3})?\b
+\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b
+%B[0-9]{12,19}\^[^^]{2,26}\^[0-9]{7}
+;[0-9]{12,19}=[0-9]{7}
+-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----
+EICAR-STANDARD-ANTIVIRUS-TEST
+";
