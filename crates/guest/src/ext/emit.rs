@@ -39,7 +39,7 @@ fn push(list: &mut Vec<Extent>, extent: Extent) {
 
 /// Adds all places of a file system.
 pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings) -> Result<(), Error> {
-    let Scan { nodes, names, mut claims, inlines, cluster_claims, mut tally, limited, .. } = scan;
+    let Scan { own_files, nodes, names, mut claims, inlines, cluster_claims, mut tally, limited, .. } = scan;
     let first_cluster_claim = claims.len();
     for claim in cluster_claims {
         claims.push(claim);
@@ -69,10 +69,17 @@ pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings
         slack: Vec::new(),
         view_bytes_left: fs.window.bytes(),
     };
+    let mut own_files = own_files.iter().peekable();
+    let mut own_named = 0_u64;
     let mut inlines = inlines.iter().peekable();
     let mut clusters = (first_cluster_claim..behind_cluster_claims).peekable();
     for (number, node) in (0_u32..).zip(&nodes) {
         let inline = inlines.next_if(|inline| inline.node == number);
+        if let Some((_, runs)) = own_files.next_if(|(node, _)| *node == number) {
+            own_named = own_named.saturating_add(u64::from(!node.is_nameless()));
+            files.own(node, runs, findings);
+            continue;
+        }
         files.begin();
         for claim in node.first_claim..node.first_claim.saturating_add(node.claims) {
             files.add(node, claim);
@@ -97,6 +104,8 @@ pub(crate) fn emit(fs: &Fs<'_>, scan: Scan, label: &str, findings: &mut Findings
         findings.runs_left = findings.runs_left.saturating_sub(runs.len());
     }
     findings.limits.extend_from_slice(&rest.raw);
+    let what = "files of the file system itself that a directory names";
+    tally.count(what, own_named, Extent::new(0, fs.window.bytes()));
     tell(fs, &settled, files.view_bytes_left, limited, &mut tally);
     tally.tell(label, fs.window.extent, &mut findings.oddities);
     Ok(())
@@ -287,6 +296,22 @@ impl Files<'_> {
         } else if lost {
             self.view_bytes_left = 0;
         }
+    }
+
+    /// Adds a view of a file whose blocks are metadata, if a directory names it.
+    fn own(&mut self, node: &Node, runs: &[Run], findings: &mut Findings) {
+        let bytes: u64 = runs.iter().map(|run| run.length).sum();
+        if node.is_nameless() {
+            return;
+        }
+        if bytes > self.view_bytes_left {
+            self.view_bytes_left = 0;
+            return;
+        }
+        self.view_bytes_left = self.view_bytes_left.saturating_sub(bytes);
+        let path = self.paths.of(self.nodes, self.names, node);
+        findings.map.view(self.volume, path, node.size, runs);
+        findings.runs_left = findings.runs_left.saturating_sub(runs.len());
     }
 
     /// Returns the runs of a file as its reader sees it, whoever has the blocks.

@@ -33,6 +33,8 @@ pub(crate) enum NodeKind {
     /// A file whose data lies in its inode.
     Inline,
     Encrypted,
+    /// A file that the superblock or a flag makes the file system's own.
+    Own,
     Directory,
 }
 

@@ -5,6 +5,7 @@ use super::claims::{Claim, Claims, Role, rests};
 use super::groups;
 use super::inode::{Inode, Kind, Mapping, Walk};
 use super::names::{Names, Node, NodeKind, ROOT};
+use super::superblock::FIRST_INODE;
 use super::tally::Tally;
 use super::{directory, inline};
 use crate::Error;
@@ -46,9 +47,12 @@ pub(crate) struct Scan {
     pub(crate) nodes: Vec<Node>,
     pub(crate) names: Names,
     pub(crate) claims: Claims,
-    /// Claims on the rest of clusters, by node.
+    /// Files inside inodes, by node.
     pub(crate) inlines: Vec<Inline>,
+    /// Claims on the rest of clusters, by node.
     pub(crate) cluster_claims: Vec<Claim>,
+    /// Files of the file system itself, by node.
+    pub(crate) own_files: Vec<(u32, Vec<Run>)>,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
@@ -69,6 +73,7 @@ pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan,
         claims: Claims::new(fs.superblock.blocks, claims_max),
         inlines: Vec::new(),
         cluster_claims: Vec::new(),
+        own_files: Vec::new(),
         tally,
         limited: false,
         walk: Walk::default(),
@@ -156,6 +161,7 @@ impl Scan {
         let own = fs.superblock.is_own(number) || inode.is_attribute();
         match inode.kind {
             Kind::File if !own => self.file(fs, number, &inode),
+            Kind::File if number >= FIRST_INODE => self.own_file(fs, number, &inode),
             Kind::Directory if !own => self.directory(fs, number, &inode),
             _ => self.own_blocks(),
         }
@@ -179,6 +185,28 @@ impl Scan {
         for mapping in &self.walk.mappings {
             self.claims.metadata(mapping.block, u64::from(mapping.length));
         }
+    }
+
+    /// Claims the blocks of a file for the file system itself, and keeps where they are:
+    /// if a directory names the file, a guest may be able to read it.
+    fn own_file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
+        self.own_blocks();
+        let node = word(wide(self.nodes.len()));
+        let mut runs = Vec::new();
+        for mapping in self.walk.mappings.iter().filter(|mapping| mapping.written) {
+            let logical = fs.superblock.to_bytes(u64::from(mapping.logical));
+            let length = fs.superblock.to_bytes(u64::from(mapping.length));
+            let run = Run {
+                logical,
+                disk: fs.window.on_disk(fs.superblock.to_bytes(mapping.block)),
+                length: inode.size.saturating_sub(logical).min(length),
+            };
+            if run.length > 0 {
+                runs.push(run);
+            }
+        }
+        self.own_files.push((node, runs));
+        self.nodes.push(Node::new(number, NodeKind::Own, inode.size));
     }
 
     fn file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {

@@ -7,6 +7,9 @@ use crate::window::Window;
 /// Most block groups that are read; 2^20 groups of 4 KiB blocks are 128 TiB.
 const GROUPS_MAX: u64 = 1 << 20;
 
+/// First inode that is not reserved. The superblock could say more, and hide files so.
+pub(crate) const FIRST_INODE: u32 = 11;
+
 const COMPAT_JOURNAL: u32 = 0x4;
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const COMPAT_ORPHAN_FILE: u32 = 0x1000;
@@ -49,7 +52,6 @@ pub(crate) struct Superblock {
     pub(crate) inodes: u64,
     pub(crate) inodes_per_group: u64,
     pub(crate) inode_bytes: u64,
-    pub(crate) first_inode: u32,
     pub(crate) descriptor_bytes: u64,
     pub(crate) reserved_gdt_blocks: u64,
     pub(crate) first_meta_group: u64,
@@ -157,7 +159,6 @@ impl Superblock {
             inodes: u64::from(le32(bytes, 0)).min(groups.saturating_mul(inodes_per_group)),
             inodes_per_group,
             inode_bytes,
-            first_inode: if dynamic { le32(bytes, 84).max(11) } else { 11 },
             descriptor_bytes,
             reserved_gdt_blocks: u64::from(le16(bytes, 206)),
             first_meta_group: u64::from(le32(bytes, 260)),
@@ -218,7 +219,7 @@ impl Superblock {
     /// Returns whether an inode belongs to the file system itself. The root directory
     /// does not, nor does the boot loader's inode, which holds a file of the guest's.
     pub(crate) fn is_own(&self, inode: u32) -> bool {
-        (inode < self.first_inode && inode != 2 && inode != 5) || self.own_inodes.contains(&inode)
+        (inode < FIRST_INODE && inode != 2 && inode != 5) || self.own_inodes.contains(&inode)
     }
 }
 

@@ -75,12 +75,16 @@ fn is_boot_sector(record: &[u8]) -> bool {
 pub(super) fn read(disk: &dyn BlockSource) -> Result<Option<Mbr>, Error> {
     let whole = Window::new(disk, Extent::new(0, u64::MAX));
     let record = whole.bytes_at(WHAT, 0, narrow(SECTOR))?;
-    if is_boot_sector(&record) {
-        return Ok(None);
-    }
     let found = entries(&record).map(|entries| Mbr { entries });
     Ok(found.filter(|mbr| {
-        let on_disk = |entry: &Entry| entry.is_used() && entry.extent(0).offset < whole.bytes();
+        // The kernel believes any table whose boot indicators are possible. The boot code of
+        // a file system must at least look like a partition that is inside the disk.
+        let boot_sector = is_boot_sector(&record);
+        let on_disk = |entry: &Entry| {
+            let extent = entry.extent(0);
+            let fits = extent.offset > 0 && extent.end() <= whole.bytes();
+            entry.is_used() && extent.offset < whole.bytes() && (fits || !boot_sector)
+        };
         mbr.entries.iter().any(on_disk)
     }))
 }

@@ -214,6 +214,30 @@ fn a_file_cannot_hide_in_inodes_that_are_called_unused() {
 }
 
 #[test]
+fn a_file_cannot_hide_as_the_file_systems_own() {
+    let image = Image::new("16M", &["-t", "ext4", "-b", "1024", "-O", "quota,project"]);
+    let source = image.source("source", &[7; 3000]);
+    image.change(&[
+        format!("write {source} attribute"),
+        format!("write {source} quota"),
+        format!("write {source} early"),
+        "sif attribute flags 0x280000".to_owned(),
+    ]);
+    let inode = |name: &str| -> String {
+        let stat = run("debugfs", &["-R", &format!("stat {name}"), text(&image.path)]);
+        stat.split_whitespace().nth(1).expect("number").to_owned()
+    };
+    let quota = inode("quota");
+    image.change(&[format!("ssv prj_quota_inum {quota}"), "ssv first_ino 1000".to_owned()]);
+    let disk = open(&image.path);
+    let survey = survey_checked(&disk);
+    for path in ["/attribute", "/quota", "/early"] {
+        check_file(&image, &survey, path, &[7; 3000]);
+    }
+    assert!(said(&survey, "itself that a directory names: 2"), "{:?}", survey.oddities);
+}
+
+#[test]
 fn a_huge_sparse_file_system_takes_little_time() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path: &Path = &directory.path().join("image");

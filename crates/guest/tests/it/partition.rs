@@ -291,7 +291,7 @@ fn volumes_are_named_by_their_magic() {
     check(&[(65_526, b"SWAPSPACE2")], "swap", PlaceKind::Swap);
     check(&[(0, b"XFSB")], "xfs", PlaceKind::Raw);
     check(
-        &[(3, b"NTFS    "), (510, b"\x55\xaa"), (446, &[0x80, 1, 2, 3, 7, 0, 0, 0, 1, 0, 0, 0, 9])],
+        &[(3, b"NTFS    "), (510, b"\x55\xaa"), (446, &[0x80, 1, 2, 3, 7, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9])],
         "ntfs",
         PlaceKind::Raw,
     );
