@@ -1,6 +1,7 @@
 //! Damaged tables and file systems: no panic, no hang, and the places tile.
 
 use crate::fixture::{Random, make_tree, run, survey_checked, text};
+use crate::partition::crc32;
 use airlock_disk::{BlockSource, Error, Format, Span, SpanKind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -132,6 +133,36 @@ fn damaged_partition_tables() {
     }
     let records = [446..512, 8 * 512 + 446..9 * 512, 16 * 512 + 446..17 * 512];
     mutate(&mbr, &records, 300, 78);
+}
+
+/// Tables whose checksums are right and whose fields are not.
+#[test]
+fn wrong_partition_tables_with_right_checksums() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let image = directory.path().join("image");
+    std::fs::write(&image, vec![0; 1 << 20]).expect("write");
+    run("sgdisk", &["-a", "1", "-n", "1:64:+64K", "-n", "2:0:+64K", "-n", "3:0:0", text(&image)]);
+    let intact = std::fs::read(&image).expect("read");
+    let mut random = Random(79);
+    for _ in 0..500 {
+        let mut bytes = intact.clone();
+        for _ in 0..=random.below(6) {
+            let at = match random.below(3) {
+                0 => 512 + 24 + random.below(64),
+                1 => 1024 + 32 + random.below(16),
+                _ => 1024 + random.below(4 * 128),
+            };
+            bytes[at] = [0, 1, 0x7f, 0x80, 0xff, random.bytes(1)[0]][random.below(6)];
+        }
+        let field = |at: usize| usize::from(bytes[at]) | usize::from(bytes[at + 1]) << 8;
+        let length = (field(592) * field(596)).min(bytes.len() - 1024);
+        let crc = crc32(&bytes[1024..1024 + length]);
+        bytes[600..604].copy_from_slice(&crc.to_le_bytes());
+        bytes[528..532].fill(0);
+        let crc = crc32(&bytes[512..512 + 92]);
+        bytes[528..532].copy_from_slice(&crc.to_le_bytes());
+        survey_checked(&Memory(bytes));
+    }
 }
 
 #[test]

@@ -235,13 +235,15 @@ fn gpt_of_4096_byte_sectors() {
     assert_eq!(found[1..], ["p1 unknown 1048576+4194304", "p2 unknown 8388608+4194304"]);
 }
 
+/// CRC-32 as GPT uses it.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    })
+}
+
 /// Returns the start of a disk with two partitions and sectors of 4096 bytes.
 fn gpt_4096(bytes: u64) -> Vec<u8> {
-    fn crc32(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(u32::MAX, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
-        })
-    }
     let mut disk = vec![0; 3 * 4096];
     disk[450] = 0xee;
     disk[454] = 1;
