@@ -25,11 +25,14 @@ pub const RULES: &[(&str, &str)] = &[
     ("malware/eicar", include_str!("../../../rules/malware/eicar.yaml")),
 ];
 
+/// Reads the rule of a detector and makes it.
+type Make = fn() -> Box<dyn Detector>;
+
 /// Returns the detectors whose names `wanted` accepts.
 ///
 /// The order matters where two could claim one value: the first that claims it has it.
 pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
-    let all: [(&str, fn() -> Box<dyn Detector>); 8] = [
+    let all: [(&str, Make); 8] = [
         ("track1", || Box::new(crate::financial::Track1::new())),
         ("track2", || Box::new(crate::financial::Track2::new())),
         ("pan", || Box::new(crate::financial::Pan::new())),

@@ -136,15 +136,12 @@ impl ArmorRun {
             return;
         }
         self.mode = match (self.mode, byte) {
-            (Mode::Done, _) => Mode::Done,
             (Mode::Body | Mode::Escape, b'-') => self.between(Mode::Dashes(1)),
             (Mode::Dashes(count), b'-') => Mode::Dashes(count.saturating_add(1).min(5)),
-            (Mode::Dashes(5), b'E') => Mode::Tag,
-            // Another head: this block was cut.
-            (Mode::Dashes(5), b'B') => Mode::Done,
-            (Mode::Tag, b'N') => Mode::Tag,
+            (Mode::Dashes(5), b'E') | (Mode::Tag, b'N') => Mode::Tag,
             (Mode::Tag, b'D') => Mode::Footer(0, 0),
-            (Mode::Tag, _) => Mode::Done,
+            // `B` begins another head: this block was cut.
+            (Mode::Done | Mode::Tag, _) | (Mode::Dashes(5), b'B') => Mode::Done,
             (Mode::Footer(seen, _), _) if seen >= FOOTER_MAX => Mode::Done,
             (Mode::Footer(_, 4), b'-') => {
                 self.end = self.behind();

@@ -29,7 +29,8 @@ impl Header {
             match byte {
                 b'\n' => {
                     let end = place.saturating_add(1).saturating_mul(step);
-                    return Self::split(text, length).map_or(Row::Absent, |header| Row::Present(header, end));
+                    let header = text.get(..length).and_then(Self::split);
+                    return header.map_or(Row::Absent, |header| Row::Present(header, end));
                 }
                 b'\r' => {}
                 0..=8 | 11..=31 | 127 => return Row::Absent,
@@ -43,9 +44,8 @@ impl Header {
         if head.len() >= HEAD_BYTES { Row::Absent } else { Row::Unknown }
     }
 
-    fn split(text: [u8; ROW_MAX], length: usize) -> Option<Self> {
-        let row = text.get(..length)?;
-        let count = |delimiter: &u8| row.iter().filter(|byte| *byte == delimiter).count();
+    fn split(row: &[u8]) -> Option<Self> {
+        let count = |delimiter: &u8| row.split(|byte| byte == delimiter).count();
         let delimiter = [b',', b';', b'\t', b'|'].into_iter().max_by_key(count)?;
         let mut header = Self { text: [0; ROW_MAX], ends: [0; COLUMNS_MAX], columns: 0, delimiter };
         let (mut quoted, mut kept) = (false, 0_u16);

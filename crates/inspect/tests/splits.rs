@@ -148,5 +148,5 @@ fn a_long_block_is_followed_to_its_end() {
 #[test]
 fn nothing_is_found_in_nothing() {
     assert_eq!(scan(&engine(), &[]), []);
-    assert_eq!(scan(&engine(), &[&[0; 100_000]]), []);
+    assert_eq!(scan(&engine(), &[&vec![0; 100_000]]), []);
 }

@@ -3,6 +3,7 @@
 use super::rule::{Example, Level, Rule, load};
 use super::{RULES, builtin, rules_digest};
 use airlock_inspect::{Engine, EngineConfig, Match};
+use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
 /// Three lines of base64 that are no key.
@@ -99,5 +100,62 @@ fn nothing_shows_a_value() {
     let shown = format!("{found:?} {waiting}");
     for value in ["445333", "31478932", "536-22", "8721", "5012345"] {
         assert!(!shown.contains(value), "{shown}");
+    }
+}
+
+/// Texts full of values, in all encodings, between noise.
+fn guests() -> impl Strategy<Value = Vec<u8>> {
+    let value = prop_oneof![
+        Just("card 4453331478932885\n".to_owned()),
+        Just("5358-0699-8339-7623,".to_owned()),
+        Just("4040 7238 6255 1182 04/29;".to_owned()),
+        Just("%B4453331478932885^MUSTER/ERIKA^2912101443518809?".to_owned()),
+        Just(";4453331478932885=29121019889056123?".to_owned()),
+        Just("DE03501234560087654321 ".to_owned()),
+        Just("GB81 ABCD 1234 5687 6543 21\n".to_owned()),
+        Just("SSN 536-22-8721, ".to_owned()),
+        Just("Roe4453331478932885536-22-8721".to_owned()),
+        Just("ITIN 914-90-2571\n".to_owned()),
+        Just(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", key())),
+        Just(crate::malware::eicar_text()),
+        "[a-z]{1,8}[ ,;\n]",
+        "[0-9]{1,20}[ ,;\n-]",
+        "[ -~]{0,200}",
+    ];
+    let piece = prop_oneof![
+        4 => value.clone().prop_map(String::into_bytes),
+        1 => value.clone().prop_map(|text| text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        1 => value.prop_map(|text| text.encode_utf16().flat_map(u16::to_be_bytes).collect()),
+        1 => (0..5000_usize).prop_map(|length| vec![0; length]),
+        1 => proptest::collection::vec(any::<u8>(), 0..100),
+    ];
+    proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn any_split_finds_the_same(bytes in guests(), sizes in proptest::collection::vec(1..6000_usize, 1..20)) {
+        let engine = engine();
+        let sort = |mut found: Vec<Match>| {
+            found.sort_by_key(|found| (found.offset, found.length, found.fingerprint));
+            found
+        };
+        let whole = sort(scan(&engine, &bytes));
+        for sizes in [&sizes[..], &[1], &[4096]] {
+            let (mut found, mut rest) = (Vec::new(), bytes.as_slice());
+            let mut scanner = engine.scanner();
+            for size in sizes.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                scanner.feed(piece, &mut found);
+                rest = after;
+            }
+            scanner.finish(&mut found);
+            prop_assert_eq!(&sort(found), &whole);
+        }
     }
 }

@@ -115,7 +115,7 @@ impl Iban {
         let joint = text.get(4).copied().filter(|byte| matches!(byte, b' ' | b'-'));
         let mut number = [0; LENGTH_MAX];
         let mut at = 0;
-        for place in 0..length {
+        for (place, slot) in number.iter_mut().enumerate().take(length) {
             if joint.is_some() && place > 0 && place.is_multiple_of(4) {
                 if text.get(at).copied() != joint {
                     return None;
@@ -132,7 +132,7 @@ impl Iban {
             if !fits {
                 return None;
             }
-            number[place] = byte;
+            *slot = byte;
             at += 1;
         }
         mod97(&number[..length]).then_some((number, length, at, joint.is_some()))

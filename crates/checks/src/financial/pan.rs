@@ -15,6 +15,13 @@ use serde::Deserialize;
 /// Characters on each side in which other numbers count.
 const NEIGHBOURS: usize = 320;
 
+/// Longest run of digits in which a record of fixed width is looked for.
+const RECORD_RUN_MAX: usize = 160;
+
+/// Other records that must hold a number in the same columns. Each of them does by
+/// chance once in fifty times.
+const RECORDS_MIN: i32 = 3;
+
 /// Digits of the longest number.
 const DIGITS_MAX: usize = 19;
 
@@ -46,8 +53,10 @@ impl Default for Pan {
     }
 }
 
-/// A number in a window: it starts at the anchor.
+/// A number in a window.
 struct Number {
+    /// Its first character, from the anchor.
+    first: usize,
     digits: [u8; DIGITS_MAX],
     count: usize,
     /// Characters, separators included.
@@ -80,7 +89,8 @@ impl Pan {
     fn plain(&self, window: &Window<'_>) -> Option<Number> {
         let count = window.run;
         let number = |count: usize, score: i32| {
-            let mut number = Number { digits: [0; DIGITS_MAX], count, length: count, grouped: false, score };
+            let mut number =
+                Number { digits: [0; DIGITS_MAX], first: 0, count, length: count, grouped: false, score };
             number.digits[..count].copy_from_slice(&window.after[..count]);
             number
         };
@@ -94,10 +104,69 @@ impl Pan {
             }
         }
         if count > DIGITS_MAX || !self.issuers.valid(&window.after[..count]) {
-            return None;
+            return self.in_records(window, count);
         }
         let score = self.left(window, 0)? + right(window, count)?;
         Some(number(count, score))
+    }
+
+    /// Looks for a number in a longer run of digits, in lines of one length with a
+    /// valid number in the same columns: records of fixed width have no separators.
+    fn in_records(&self, window: &Window<'_>, count: usize) -> Option<Number> {
+        let next = window.after.get(count).copied();
+        let part = count > DIGITS_MAX || next.is_some_and(|byte| byte == b' ' || byte.is_ascii_alphabetic());
+        if !part || !(14..=RECORD_RUN_MAX).contains(&count) {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', window.after)?;
+        let column = match memchr::memrchr(b'\n', window.before) {
+            Some(start) => window.before.len() - start - 1,
+            None if window.from_start => window.before.len(),
+            None => return None,
+        };
+        let line = column + end + 1;
+        for start in 0..=count - 13 {
+            for length in [16, 15, 14, 19] {
+                let Some(digits) = window.after[..count].get(start..start + length) else { continue };
+                if self.issuers.valid(digits) && self.in_other_records(window, line, start, digits) {
+                    let mut number = Number {
+                        digits: [0; DIGITS_MAX],
+                        first: start,
+                        count: length,
+                        length,
+                        grouped: false,
+                        score: 2,
+                    };
+                    number.digits[..length].copy_from_slice(digits);
+                    return Some(number);
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns whether the lines around have a valid number in the same columns.
+    fn in_other_records(&self, window: &Window<'_>, line: usize, start: usize, own: &[u8]) -> bool {
+        let text = |place: isize| -> Option<&[u8]> {
+            if let Ok(ahead) = usize::try_from(place) {
+                window.after.get(ahead..ahead + own.len())
+            } else {
+                let start = window.before.len().checked_sub(place.unsigned_abs())?;
+                window.before.get(start..start + own.len())
+            }
+        };
+        let (mut lines, mut valid) = (0, 0);
+        for step in [-3_isize, -2, -1, 1, 2, 3] {
+            let Ok(place) = isize::try_from(start) else { return false };
+            let Some(digits) = isize::try_from(line).ok().and_then(|line| text(place + step * line)) else {
+                continue;
+            };
+            lines += 1;
+            valid += i32::from(
+                digits != own && digits.iter().all(u8::is_ascii_digit) && self.issuers.valid(digits),
+            );
+        }
+        valid >= RECORDS_MIN && valid * 4 >= lines * 3
     }
 
     /// Reads a number in groups: 4-4-4-4, 4-4-4-4-3, 4-6-5 or 4-6-4.
@@ -135,7 +204,10 @@ impl Pan {
             if next == 4 || joint == b'-' {
                 return None;
             }
-            score -= i32::from(!expiry(&window.after[length + 1..]));
+            score -= 2 * i32::from(!expiry(&window.after[length + 1..]));
+        }
+        if sea(&window.after[length..]) || sea_before(window.before) {
+            return None;
         }
         let before = window.before;
         if let [.., digit, last] = before
@@ -147,12 +219,12 @@ impl Pan {
             if group == 4 || joint == b'-' {
                 return None;
             }
-            score -= 1;
+            score -= 2;
         } else {
             score += self.left(window, 0)?;
         }
         score += right(window, length)?;
-        Some(Number { digits, count, length, grouped: true, score })
+        Some(Number { digits, first: 0, count, length, grouped: true, score })
     }
 
     /// What stands right before a number; none if that makes it part of something else.
@@ -179,7 +251,7 @@ impl Pan {
 
     /// Adds up what speaks for a number and against it.
     fn score(&self, window: &Window<'_>, number: &Number) -> Option<i32> {
-        let end = isize::try_from(number.length).ok()?;
+        let end = isize::try_from(number.first + number.length).ok()?;
         let key = key_before(window, 0);
         let column = window.column(0).unwrap_or_default();
         let named = self.words.names(key) || self.words.names(column);
@@ -212,7 +284,7 @@ impl Pan {
     /// Counts other numbers nearby that are card numbers, and that are not.
     fn neighbours(&self, window: &Window<'_>, number: &Number) -> (usize, usize) {
         let before = window.before(0, NEIGHBOURS);
-        let after = window.after(isize::try_from(number.length).unwrap_or(0), NEIGHBOURS);
+        let after = window.after(isize::try_from(number.first + number.length).unwrap_or(0), NEIGHBOURS);
         let (mut valid, mut invalid) = (0, 0);
         for text in [before, after] {
             let mut at = 0;
@@ -268,6 +340,28 @@ fn groups_at(text: &[u8], first: usize, into: &mut [u8; DIGITS_MAX]) -> Option<(
     Some((length, count))
 }
 
+/// Returns whether a group of hexadecimal digits stands behind a number: it is a part
+/// of a table of code points or of a dump.
+fn sea(text: &[u8]) -> bool {
+    let Some((b' ' | b'-' | b':', rest)) = text.split_first() else { return false };
+    let length = rest.iter().take(9).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    hexadecimal(&rest[..length])
+}
+
+/// Returns whether a group of hexadecimal digits stands before a number.
+fn sea_before(text: &[u8]) -> bool {
+    let Some((b' ' | b'-' | b':', rest)) = text.split_last() else { return false };
+    let length = rest.iter().rev().take(9).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    hexadecimal(&rest[rest.len() - length..])
+}
+
+fn hexadecimal(group: &[u8]) -> bool {
+    matches!(group.len(), 2 | 4 | 5 | 8)
+        && group.iter().all(u8::is_ascii_hexdigit)
+        && group.iter().any(u8::is_ascii_digit)
+        && group.iter().any(u8::is_ascii_alphabetic)
+}
+
 /// Returns whether `text` is `ddd-dd-dddd` with parts that are issued.
 fn packed_ssn(text: &[u8]) -> bool {
     match text {
@@ -319,7 +413,12 @@ fn variety(digits: &[u8]) -> i32 {
     let distinct = counts.iter().filter(|count| **count > 0).count();
     let monotonous =
         counts.iter().any(|count| *count > 7) || counts.iter().filter(|count| **count > 4).count() > 1;
-    -i32::from(distinct < 5) * 3 - i32::from(monotonous) * 2
+    let few = match distinct {
+        0..=4 => -3,
+        5 if digits.len() > 14 => -2,
+        _ => 0,
+    };
+    few - i32::from(monotonous) * 2
 }
 
 /// Returns how sure a score makes.
@@ -373,7 +472,7 @@ impl Detector for Pan {
         let digits = number.digits();
         let last: String = digits[digits.len() - 4..].iter().map(|digit| char::from(*digit)).collect();
         Some(Hit::Value(Value {
-            first: 0,
+            first: isize::try_from(number.first).ok()?,
             length: number.length,
             confidence,
             normal: Normal::of(digits),

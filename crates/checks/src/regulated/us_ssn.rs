@@ -31,13 +31,13 @@ pub(super) struct SsnData {
 
 /// Returns whether a number of nine digits can have been issued.
 pub(crate) fn ssn_parts_valid(digits: &[u8]) -> bool {
-    let [a, b, c, d, e, serial @ ..] = digits else { return false };
-    let area = [*a, *b, *c];
+    let Some((area, rest)) = digits.split_first_chunk::<3>() else { return false };
+    let Some((group, serial)) = rest.split_first_chunk::<2>() else { return false };
     serial.len() == 4
-        && area != *b"000"
-        && area != *b"666"
-        && *a != b'9'
-        && [*d, *e] != *b"00"
+        && area != b"000"
+        && area != b"666"
+        && area[0] != b'9'
+        && group != b"00"
         && serial != b"0000"
 }
 
@@ -89,11 +89,13 @@ impl Shared {
 
     /// Reads a number in three parts, the last of which starts at the anchor.
     fn parts(&self, window: &Window<'_>) -> Option<Number> {
-        let [a, b, c, joint, d, e, second] = *window.before.last_chunk::<7>()?;
-        let last = *window.after.first_chunk::<4>()?;
-        let mut digits = [a, b, c, d, e, 0, 0, 0, 0];
-        digits[5..].copy_from_slice(&last);
-        if joint != second || !(self.valid)(&digits) {
+        let front = window.before.last_chunk::<7>()?;
+        let joint = front[3];
+        let mut digits = [0; 9];
+        digits[..3].copy_from_slice(&front[..3]);
+        digits[3..5].copy_from_slice(&front[4..6]);
+        digits[5..].copy_from_slice(window.after.first_chunk::<4>()?);
+        if joint != front[6] || !(self.valid)(&digits) {
             return None;
         }
         let outside = &window.before[..window.before.len() - 7];
@@ -162,11 +164,10 @@ impl Shared {
                 let Some(piece) = dash.checked_sub(4).and_then(|start| text.get(start..start + 13)) else {
                     continue;
                 };
-                let [before, a, b, c, _, d, e, two, s @ .., after] = piece else { continue };
-                if *two != b'-' || before.is_ascii_digit() || after.is_ascii_digit() {
+                if piece[7] != b'-' || piece[0].is_ascii_digit() || piece[12].is_ascii_digit() {
                     continue;
                 }
-                let digits = [*a, *b, *c, *d, *e, s[0], s[1], s[2], s[3]];
+                let digits = [1, 2, 3, 5, 6, 8, 9, 10, 11].map(|place| piece[place]);
                 if digits.iter().all(u8::is_ascii_digit) {
                     if (self.valid)(&digits) {
                         valid += 1;
@@ -204,13 +205,12 @@ impl Shared {
             || number.joint.is_some() && words.stand_in(window.after(end, 32));
         let column = if near { None } else { window.column(number.first) };
         let column = column.unwrap_or_default();
-        let named = near || words.stand_in(column);
+        let named = near || words.stand_in(column) || number.joint.is_some() && in_patient_segment(window);
         let percent = match number.joint {
             _ if number.packed => 85,
             Some(_) if named => 95,
             None if named => 88,
-            None => return None,
-            Some(b' ') => return None,
+            None | Some(b' ') => return None,
             Some(_) if self.words.denies(key_before(window, number.first)) || self.words.denies(column) => 40,
             Some(_) if self.card_near(window, &number) => 88,
             Some(_) => match self.neighbours(window, &number) {
@@ -220,6 +220,8 @@ impl Shared {
             },
         };
         let shape = if number.joint.is_some() { "***-**-****" } else { "*********" };
+        // What manuals and tests begin with.
+        let percent = if number.digits.starts_with(b"12345") { percent.min(60) } else { percent };
         Some(Hit::Value(Value {
             first: number.first,
             length: number.length,
@@ -228,6 +230,12 @@ impl Shared {
             display: format!("{} {shape}", self.name),
         }))
     }
+}
+
+/// Returns whether the anchor lies in a `PID` segment of HL7 version 2.
+fn in_patient_segment(window: &Window<'_>) -> bool {
+    let start = window.before.iter().rposition(|byte| matches!(byte, b'\r' | b'\n' | 0x0b));
+    window.before[start.map_or(0, |start| start + 1)..].starts_with(b"PID|")
 }
 
 macro_rules! number {

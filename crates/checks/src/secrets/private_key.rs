@@ -1,4 +1,4 @@
-//! Private keys in armoured text: PEM (RFC 7468), OpenSSH and OpenPGP.
+//! Private keys in armoured text: PEM (RFC 7468), `OpenSSH` and `OpenPGP`.
 
 use crate::detectors::rule::load;
 use airlock_inspect::{Anchor, Armor, Detector, Hit, Window};
