@@ -20,7 +20,7 @@ pub enum Anchor {
     LetterPair,
     /// The first of five dashes before a letter: the head of armoured text.
     Armor,
-    /// `}$` before a letter: the rarest part of the EICAR string.
+    /// Two letters, two digits and a parenthesis: the rarest part of the EICAR string.
     Marker,
 }
 
@@ -85,7 +85,7 @@ impl Anchor {
                     && [5, 6, 7].into_iter().all(|place| at(place).is_ascii_alphanumeric())
             }
             Self::Armor => after.starts_with(b"-----") && letter(at(5)),
-            Self::Marker => after.starts_with(b"}$") && letter(at(2)),
+            Self::Marker => letter(at(0)) && letter(at(1)) && digit(at(2)) && digit(at(3)) && at(4) == b'(',
         }
     }
 }

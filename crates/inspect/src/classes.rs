@@ -19,17 +19,17 @@ pub(crate) struct Classes {
     pub(crate) dash: u64,
     /// A space.
     pub(crate) space: u64,
-    /// `}`.
-    pub(crate) brace: u64,
-    /// `$`.
-    pub(crate) dollar: u64,
+    /// `(`.
+    pub(crate) paren: u64,
 }
 
 /// The classes that tell a block that may hold a candidate from one that cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Sketch {
-    /// Digits, `-`, `}` and `$`.
+    /// Digits and `-`.
     pub(crate) mark: u64,
+    /// Bytes whose bit 6 is set: letters, and more that does not matter.
+    pub(crate) letter: u64,
     /// Zero bytes.
     pub(crate) zero: u64,
 }
@@ -45,15 +45,20 @@ pub(crate) fn portable(block: &Block) -> Classes {
         zero: collect(|byte| byte == 0),
         dash: collect(|byte| byte == b'-'),
         space: collect(|byte| byte == b' '),
-        brace: collect(|byte| byte == b'}'),
-        dollar: collect(|byte| byte == b'$'),
+        paren: collect(|byte| byte == b'('),
     }
 }
 
 /// Sketches a block without vector instructions.
 pub(crate) fn portable_sketch(block: &Block) -> Sketch {
-    let classes = portable(block);
-    Sketch { mark: classes.digit | classes.dash | classes.brace | classes.dollar, zero: classes.zero }
+    let collect = |class: fn(u8) -> bool| {
+        block.iter().rev().fold(0_u64, |bits, &byte| (bits << 1) | u64::from(class(byte)))
+    };
+    Sketch {
+        mark: collect(|byte| byte.is_ascii_digit() || byte == b'-'),
+        letter: collect(|byte| byte & 0x40 != 0),
+        zero: collect(|byte| byte == 0),
+    }
 }
 
 /// Returns whether all bytes of some blocks are zero.

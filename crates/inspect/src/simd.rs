@@ -149,11 +149,11 @@ mod x86 {
     use crate::classes::{Classes, Sketch};
     use std::arch::x86_64::{
         __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
-        _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256,
-        _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256,
-        _mm256_sub_epi8, _mm256_testz_si256, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask,
-        _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8, _mm512_test_epi8_mask,
-        _mm512_testn_epi8_mask,
+        _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm256_add_epi8, _mm256_cmpeq_epi8,
+        _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+        _mm256_setzero_si256, _mm256_sub_epi8, _mm256_testz_si256, _mm512_cmpeq_epi8_mask,
+        _mm512_cmple_epu8_mask, _mm512_loadu_si512, _mm512_or_si512, _mm512_set1_epi8, _mm512_sub_epi8,
+        _mm512_test_epi8_mask, _mm512_testn_epi8_mask,
     };
 
     blocks!(
@@ -255,8 +255,7 @@ mod x86 {
             zero: equal(0),
             dash: equal(b'-'),
             space: equal(b' '),
-            brace: equal(b'}'),
-            dollar: equal(b'$'),
+            paren: equal(b'('),
         }
     }
 
@@ -265,13 +264,14 @@ mod x86 {
     fn sketch_sse2(block: &Block) -> Sketch {
         let parts = load_sse2(block);
         let mark = parts.map(|part| {
-            let equal = |value: u8| _mm_cmpeq_epi8(part, _mm_set1_epi8(value as i8));
             let moved = _mm_sub_epi8(part, _mm_set1_epi8(b'0' as i8));
             let digit = _mm_cmpeq_epi8(_mm_min_epu8(moved, _mm_set1_epi8(9)), moved);
-            _mm_or_si128(_mm_or_si128(digit, equal(b'-')), _mm_or_si128(equal(b'}'), equal(b'$')))
+            _mm_or_si128(digit, _mm_cmpeq_epi8(part, _mm_set1_epi8(b'-' as i8)))
         });
         let zero = parts.map(|part| _mm_cmpeq_epi8(part, _mm_setzero_si128()));
-        Sketch { mark: quarters(mark), zero: quarters(zero) }
+        // Twice a byte has its bit 6 on top.
+        let letter = parts.map(|part| _mm_add_epi8(part, part));
+        Sketch { mark: quarters(mark), letter: quarters(letter), zero: quarters(zero) }
     }
 
     #[inline]
@@ -320,8 +320,7 @@ mod x86 {
             zero: equal(0),
             dash: equal(b'-'),
             space: equal(b' '),
-            brace: equal(b'}'),
-            dollar: equal(b'$'),
+            paren: equal(b'('),
         }
     }
 
@@ -330,16 +329,16 @@ mod x86 {
     fn sketch_avx2(block: &Block) -> Sketch {
         let parts = load_avx2(block);
         let mark = parts.map(|part| {
-            let equal = |value: u8| _mm256_cmpeq_epi8(part, _mm256_set1_epi8(value as i8));
             let moved = _mm256_sub_epi8(part, _mm256_set1_epi8(b'0' as i8));
             let digit = _mm256_cmpeq_epi8(_mm256_min_epu8(moved, _mm256_set1_epi8(9)), moved);
-            _mm256_or_si256(_mm256_or_si256(digit, equal(b'-')), _mm256_or_si256(equal(b'}'), equal(b'$')))
+            _mm256_or_si256(digit, _mm256_cmpeq_epi8(part, _mm256_set1_epi8(b'-' as i8)))
         });
         let zero = parts.map(|part| _mm256_cmpeq_epi8(part, _mm256_setzero_si256()));
         let halves = |[low, high]: [__m256i; 2]| {
             u64::from(_mm256_movemask_epi8(low) as u32) | (u64::from(_mm256_movemask_epi8(high) as u32) << 32)
         };
-        Sketch { mark: halves(mark), zero: halves(zero) }
+        let letter = parts.map(|part| _mm256_add_epi8(part, part));
+        Sketch { mark: halves(mark), letter: halves(letter), zero: halves(zero) }
     }
 
     #[inline]
@@ -368,8 +367,7 @@ mod x86 {
             zero: _mm512_testn_epi8_mask(x, x),
             dash: equal(b'-'),
             space: equal(b' '),
-            brace: equal(b'}'),
-            dollar: equal(b'$'),
+            paren: equal(b'('),
         }
     }
 
@@ -378,11 +376,13 @@ mod x86 {
     fn sketch_avx512(block: &Block) -> Sketch {
         // SAFETY: a block has 64 bytes; the load needs no alignment.
         let x = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-        let equal = |value: u8| _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(value as i8));
         let digit = _mm512_sub_epi8(x, _mm512_set1_epi8(b'0' as i8));
         let digit = _mm512_cmple_epu8_mask(digit, _mm512_set1_epi8(9));
-        let mark = digit | equal(b'-') | equal(b'}') | equal(b'$');
-        Sketch { mark, zero: _mm512_testn_epi8_mask(x, x) }
+        Sketch {
+            mark: digit | _mm512_cmpeq_epi8_mask(x, _mm512_set1_epi8(b'-' as i8)),
+            letter: _mm512_test_epi8_mask(x, _mm512_set1_epi8(0x40)),
+            zero: _mm512_testn_epi8_mask(x, x),
+        }
     }
 
     #[inline]
