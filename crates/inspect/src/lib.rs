@@ -1,4 +1,58 @@
-//! The streaming inspection engine.
+//! The streaming inspection engine: finds values in a stream of bytes, in one pass,
+//! without ever keeping or showing them.
+//!
+//! ```text
+//!  bytes ─▶ sketch of 64 bytes ─▶ shapes ─▶ candidates ─▶ window ─▶ detector ─▶ Match
+//!           3 classes, no branch   only where  (position,    512 bytes   check digit,
+//!                                  marks meet   anchor)      each side   context words
+//! ```
+//!
+//! Stage 1 looks for [`Anchor`]s: short shapes such as thirteen digits in a row, in
+//! ASCII and UTF-16, with vector instructions chosen at run time and a portable twin
+//! of each. Stage 2 asks the [`Detector`]s that want an anchor, and shows them its
+//! surroundings as a [`Window`]: characters, whatever the encoding.
+//!
+//! **The law.** What is found is a function of the bytes of a stream. A detector sees
+//! [`LOOKBACK_BYTES`] before a candidate, [`LOOKAHEAD_BYTES`] from it on, and the
+//! header row of the stream; a candidate is looked at when all of that has come or the
+//! stream has ended. So pieces may have any size, and any thread may scan any stream.
+//! Blocks of armoured text are longer than a window; a state machine follows them.
+//!
+//! ```
+//! use airlock_inspect::{Anchor, Detector, Engine, EngineConfig, Hit, Normal, Value, Window};
+//! use airlock_model::{Check, Confidence, Severity};
+//!
+//! /// Any sixteen digits.
+//! #[derive(Debug)]
+//! struct Sixteen;
+//!
+//! impl Detector for Sixteen {
+//!     fn name(&self) -> &'static str { "sixteen" }
+//!     fn check(&self) -> Check { Check::Financial }
+//!     fn severity(&self) -> Severity { Severity::Low }
+//!     fn anchors(&self) -> &[Anchor] { &[Anchor::LongRun] }
+//!     fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+//!         (window.run == 16).then(|| Hit::Value(Value {
+//!             first: 0,
+//!             length: 16,
+//!             confidence: Confidence::MEDIUM,
+//!             normal: Normal::of(window.after(0, 16)),
+//!             display: "sixteen digits".to_owned(),
+//!         }))
+//!     }
+//! }
+//!
+//! let engine = Engine::new(vec![Box::new(Sixteen)], EngineConfig { fingerprint_key: [0; 32] });
+//! let mut scanner = engine.scanner();
+//! let mut found = Vec::new();
+//! scanner.feed(b"number 12345678", &mut found);
+//! scanner.feed(b"90123456.", &mut found);
+//! scanner.finish(&mut found);
+//! assert_eq!((found[0].offset, found[0].length), (7, 16));
+//! ```
+//!
+//! Deliberately absent: decoding. Archives, documents and pages of databases are
+//! opened by whoever feeds the engine; each decoded layer is a stream of its own.
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
 
 mod anchor;

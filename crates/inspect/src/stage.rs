@@ -129,35 +129,29 @@ impl Stage {
 pub(crate) fn candidates(c: Classes, at: u64, wanted: u8, out: &mut Vec<Candidate>) {
     let two = c.digit & (c.digit >> 1);
     let four = two & (two >> 2);
-    let pair = c.letter & (c.letter >> 1) & (two >> 2);
-    let dashes = c.dash & (c.dash >> 1);
-    let five = dashes & (dashes >> 2) & (c.dash >> 4);
-    let armor = five & (c.letter >> 5);
-    // Characters with a zero behind them.
-    let void = c.zero >> 1;
-    let wide_digit = c.digit & void;
-    let wide_letter = c.letter & void;
-    let wide_dash = c.dash & void;
-    let late = (wide_digit & (c.digit >> 2)) >> 4;
-    let wide_number = wide_digit & (wide_digit >> 2) & late & !((wide_digit) << 2);
-    let wide_pair = wide_letter & (wide_letter >> 2) & late & !(wide_letter << 2);
-    let wide_dashes = wide_dash & (wide_dash >> 2);
-    let wide_armor = wide_dashes & (wide_dashes >> 4) & (wide_dash >> 8) & (c.letter >> 10);
-    let wide = wide_number | wide_pair | wide_armor;
-    if (four | pair | armor | wide) & MIDDLE == 0 {
-        return;
-    }
-    let marker = pair & (c.paren >> 4);
-    let alnum = c.digit | c.letter;
     let joint = c.dash | c.space;
+    let mut long = 0;
+    let mut nine = 0;
+    let mut grouped = 0;
+    let mut triple = 0;
     let first = four & !(c.digit << 1);
-    let run = four & (four >> 4);
-    let eight = first & run;
-    let long = eight & (four >> 8) & (c.digit >> 12);
-    let nine = eight & (c.digit >> 8) & !(c.digit >> 9);
-    let grouped = first & (joint >> 4) & (four >> 5);
-    let triple = first & (joint << 1) & (two << 3) & (joint << 4) & (two << 6) & (c.digit << 7);
-    let pair = pair & !(c.letter << 1) & (alnum >> 5) & (alnum >> 6) & (alnum >> 7);
+    if first & MIDDLE != 0 {
+        let eight = first & (four >> 4);
+        long = eight & (four >> 8) & (c.digit >> 12);
+        nine = eight & (c.digit >> 8) & !(c.digit >> 9);
+        grouped = first & (joint >> 4) & (four >> 5);
+        triple = first & (joint << 1) & (two << 3) & (joint << 4) & (two << 6) & (c.digit << 7);
+    }
+    let mut pair = c.letter & (c.letter >> 1) & (two >> 2);
+    let mut marker = 0;
+    if pair & MIDDLE != 0 {
+        marker = pair & (c.paren >> 4);
+        let alnum = c.digit | c.letter;
+        pair &= !(c.letter << 1) & (alnum >> 5) & (alnum >> 6) & (alnum >> 7);
+    }
+    let dashes = c.dash & (c.dash >> 1);
+    let armor = dashes & (dashes >> 2) & (c.dash >> 4) & (c.letter >> 5);
+    let wide = if c.zero == 0 { 0 } else { wide(c) };
     if (long | nine | grouped | triple | pair | armor | marker | wide) & MIDDLE == 0 {
         return;
     }
@@ -173,6 +167,20 @@ pub(crate) fn candidates(c: Classes, at: u64, wanted: u8, out: &mut Vec<Candidat
         wide & MIDDLE,
     ];
     report(kinds, at, out);
+}
+
+/// Works out where a shape in UTF-16 may begin: characters with a zero behind them.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled once per instruction set")]
+fn wide(c: Classes) -> u64 {
+    let void = c.zero >> 1;
+    let (digit, letter, dash) = (c.digit & void, c.letter & void, c.dash & void);
+    // A digit, a zero and a digit, four bytes on.
+    let late = (digit & (c.digit >> 2)) >> 4;
+    let number = digit & (digit >> 2) & late & !(digit << 2);
+    let pair = letter & (letter >> 2) & late & !(letter << 2);
+    let dashes = dash & (dash >> 2);
+    number | pair | (dashes & (dashes >> 4) & (dash >> 8) & (c.letter >> 10))
 }
 
 /// Adds candidates in order of position; the place of a kind in the list is its bit.
