@@ -464,9 +464,8 @@ impl Detector for Pan {
         let brand = self.issuers.brand(number.digits())?;
         let published = self.test_numbers.iter().any(|known| known.as_bytes() == number.digits());
         let confidence = match confidence(self.score(window, &number)?) {
-            Some(sure) if !published => sure,
-            Some(sure) => sure.min(Confidence::percent(70)),
-            None if published => Confidence::percent(50),
+            sure if published => sure.unwrap_or_default().clamp(Confidence::MEDIUM, Confidence::percent(70)),
+            Some(sure) => sure,
             None => return None,
         };
         let digits = number.digits();
