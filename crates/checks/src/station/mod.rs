@@ -164,6 +164,7 @@ fn run_batch<S: Sink>(
     progress: &Progress,
 ) -> Result<(), StationError> {
     let mut done = Vec::with_capacity(batch.len());
+    worker.begin(&batch);
     for unit in batch {
         if progress.cancel.load(Ordering::Relaxed) {
             return Err(StationError::Cancelled);

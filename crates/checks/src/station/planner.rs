@@ -32,12 +32,14 @@ pub(super) enum Unit {
 pub(super) struct Planner<'m> {
     map: &'m PlaceMap,
     place: usize,
+    /// Bytes of the current place, and of them those that are given out.
+    bytes: Option<u64>,
     logical: u64,
 }
 
 impl<'m> Planner<'m> {
     pub(super) fn new(map: &'m PlaceMap) -> Self {
-        Self { map, place: 0, logical: 0 }
+        Self { map, place: 0, bytes: None, logical: 0 }
     }
 
     /// Returns the next units, together about [`BATCH_BYTES`]; none when all are given out.
@@ -54,18 +56,19 @@ impl<'m> Planner<'m> {
 
     fn next(&mut self) -> Option<(Unit, u64)> {
         let place = self.map.get(self.place)?;
-        let bytes: u64 = place.runs.iter().map(|run| run.length).sum();
-        if place.kind == PlaceKind::File {
-            self.place += 1;
-            return Some((Unit::File { place: place.index }, bytes));
-        }
+        let bytes = *self.bytes.get_or_insert_with(|| place.runs.iter().map(|run| run.length).sum());
         let logical = self.logical;
-        let length = UNIT_BYTES.min(bytes.saturating_sub(logical));
+        let length = if place.kind == PlaceKind::File { bytes } else { UNIT_BYTES.min(bytes - logical) };
         self.logical += length;
         if self.logical >= bytes {
             self.place += 1;
+            self.bytes = None;
             self.logical = 0;
         }
-        Some((Unit::Part { place: place.index, logical, length }, length))
+        let unit = match place.kind {
+            PlaceKind::File => Unit::File { place: place.index },
+            _ => Unit::Part { place: place.index, logical, length },
+        };
+        Some((unit, length))
     }
 }

@@ -6,7 +6,7 @@ use super::report::{HeldExtent, UnitSummary};
 use super::{Progress, RETAINED_BYTES, StationError};
 use crate::Rules;
 use crate::malware::ObjectHasher;
-use airlock_disk::{BlockSource, SpanKind};
+use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
 use airlock_model::{
@@ -96,11 +96,14 @@ impl Outcome<'_> {
             let chunk = match chunk.take() {
                 Some(chunk) => chunk,
                 None => {
-                    let mut bytes = Vec::new();
+                    let mut bytes = vec![0; to_usize(piece.bytes())];
+                    let mut rest = bytes.as_mut_slice();
                     for run in &piece.runs {
-                        self.reader.append(run.disk, run.length, &mut bytes)?;
+                        let (part, behind) = rest.split_at_mut(to_usize(run.length));
+                        self.reader.fill(run.disk, part)?;
+                        rest = behind;
                     }
-                    Chunk::new(piece.runs.iter().map(Run::extent).collect(), bytes)
+                    Chunk::new(piece.extents(), bytes)
                 }
             };
             for cleared in self.judgement.release(chunk)? {
@@ -185,7 +188,13 @@ pub(super) struct Worker<'a> {
     reader: Reader<'a>,
     scanner: Scanner<'a>,
     matches: Vec<Match>,
+    /// The bytes of the piece in work, and whatever was there before them.
     buffer: Vec<u8>,
+    filled: usize,
+    /// Bytes of the unit in work that lie behind each other on the disk.
+    stretches: Vec<u8>,
+    /// Where the unit in work begins or ends in the middle of a run.
+    cuts: [Option<u64>; 2],
 }
 
 impl<'a> Worker<'a> {
@@ -207,7 +216,28 @@ impl<'a> Worker<'a> {
             scanner: station.rules.engine().scanner(),
             matches: Vec::new(),
             buffer: Vec::new(),
+            filled: 0,
+            stretches: Vec::new(),
+            cuts: [None; 2],
         }
+    }
+
+    /// Prepares for the units of one batch, which lie near each other.
+    pub(super) fn begin(&mut self, batch: &[Unit]) {
+        let mut extents = Vec::new();
+        for unit in batch {
+            match *unit {
+                Unit::File { place } => {
+                    let place = self.survey.map.get(place).expect("a place of this map");
+                    extents.extend(place.runs.iter().map(Run::extent));
+                }
+                Unit::Part { place, logical, length } => {
+                    let place = self.survey.map.get(place).expect("a place of this map");
+                    extents.extend(part_of(place.runs, logical, length).iter().map(Run::extent));
+                }
+            }
+        }
+        self.reader.prepare(extents);
     }
 
     /// Inspects and judges a unit. With `retain`, its bytes are kept for sending.
@@ -272,37 +302,41 @@ impl<'a> Worker<'a> {
 
     /// Reads a piece into the buffer and says what it is.
     fn read(&mut self, place: &Place<'_>, piece: &Piece) -> Content {
-        self.buffer.clear();
         if place.kind == PlaceKind::Free && self.policy.free_space() == FreeSpace::Drop {
             return Content::Dropped;
         }
-        if piece.bytes() >= ASK_FOR_HOLES_BYTES && is_hole(self.reader.disk(), &piece.runs) {
+        let bytes = piece.bytes();
+        if bytes >= ASK_FOR_HOLES_BYTES && piece.runs.iter().all(|run| self.reader.is_hole(run.extent())) {
             return Content::Zero;
         }
+        self.filled = to_usize(bytes);
+        if self.buffer.len() < self.filled {
+            self.buffer.resize(self.filled, 0);
+        }
+        let mut rest = &mut self.buffer[..self.filled];
         for run in &piece.runs {
-            if self.reader.append(run.disk, run.length, &mut self.buffer).is_err() {
-                self.buffer.clear();
+            let (part, behind) = rest.split_at_mut(to_usize(run.length));
+            if self.reader.fill(run.disk, part).is_err() {
                 return Content::Unreadable;
             }
+            rest = behind;
         }
-        if is_zero(&self.buffer) {
-            self.buffer.clear();
+        if is_zero(&self.buffer[..self.filled]) {
             return Content::Zero;
         }
         Content::Data { record: None, chunk: None }
     }
 
-    /// Hashes what is in the buffer. Where bytes are kept, they leave the buffer.
+    /// Hashes what is in the buffer, and keeps a copy where bytes are kept.
     fn hash(&mut self, piece: &mut Piece, retain: bool) {
         if !self.hashing || !matches!(piece.content, Content::Data { .. }) {
             return;
         }
         if retain {
-            let bytes = std::mem::take(&mut self.buffer);
-            let chunk = Chunk::new(piece.extents(), bytes);
+            let chunk = Chunk::new(piece.extents(), self.buffer[..self.filled].to_vec());
             piece.content = Content::Data { record: Some(chunk.record().clone()), chunk: Some(chunk) };
         } else {
-            let content = airlock_model::ContentHash::of(&self.buffer);
+            let content = airlock_model::ContentHash::of(&self.buffer[..self.filled]);
             let record = ChunkRecord { extents: piece.extents(), content };
             piece.content = Content::Data { record: Some(record), chunk: None };
         }
@@ -319,7 +353,7 @@ impl<'a> Worker<'a> {
             let mut at = 0;
             let data = matches!(piece.content, Content::Data { .. });
             for run in &piece.runs {
-                let length = usize::try_from(run.length).expect("at most a chunk");
+                let length = to_usize(run.length);
                 if data {
                     let bytes = &self.buffer[at..at + length];
                     if expected != Some(run.logical) {
@@ -361,7 +395,13 @@ impl<'a> Worker<'a> {
     /// Inspects part of a place that has no order of its own: every stretch of the disk,
     /// with what lies around it.
     fn inspect_part(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Vec<Finding> {
-        let mut stretches: Vec<(u64, Vec<u8>)> = Vec::new();
+        let first = pieces.first().and_then(|piece| piece.runs.first()).map_or(0, |run| run.disk);
+        let end = pieces.last().and_then(|piece| piece.runs.last()).map_or(0, |run| run.disk + run.length);
+        self.cuts = [first, end].map(|at| splits(place.runs, at).then_some(at));
+        // Where on the disk each stretch begins, and where its bytes end in `stretches`.
+        let mut ends: Vec<(u64, usize)> = Vec::new();
+        let mut stretches = std::mem::take(&mut self.stretches);
+        stretches.clear();
         for piece in pieces.iter_mut() {
             piece.content = self.read(place, piece);
             if !matches!(piece.content, Content::Data { .. }) {
@@ -369,35 +409,42 @@ impl<'a> Worker<'a> {
             }
             let mut at = 0;
             for run in &piece.runs {
-                let bytes = &self.buffer[at..at + usize::try_from(run.length).expect("at most a chunk")];
+                let bytes = &self.buffer[at..at + to_usize(run.length)];
                 at += bytes.len();
-                match stretches.last_mut() {
-                    Some((start, stretch)) if *start + stretch.len() as u64 == run.disk => {
-                        stretch.extend_from_slice(bytes);
-                    }
-                    _ if is_zero(bytes) => {}
-                    _ => stretches.push((run.disk, bytes.to_vec())),
+                let begun =
+                    ends.len().checked_sub(2).and_then(|index| ends.get(index)).map_or(0, |(_, end)| *end);
+                match ends.last_mut() {
+                    Some((start, end)) if *start + (*end - begun) as u64 == run.disk => *end += bytes.len(),
+                    _ if is_zero(bytes) => continue,
+                    _ => ends.push((run.disk, stretches.len() + bytes.len())),
                 }
+                stretches.extend_from_slice(bytes);
             }
             self.hash(piece, retain);
         }
-        for (start, bytes) in stretches {
-            self.inspect_stretch(place, start, &bytes);
+        let mut begun = 0;
+        for (start, end) in ends {
+            self.inspect_stretch(start, &stretches[begun..end]);
+            begun = end;
         }
+        self.stretches = stretches;
         self.matches.iter().map(|found| self.finding(place, found, false)).collect()
     }
 
-    fn inspect_stretch(&mut self, place: &Place<'_>, start: u64, bytes: &[u8]) {
+    fn inspect_stretch(&mut self, start: u64, bytes: &[u8]) {
         let end = start + bytes.len() as u64;
-        let cut = |at: u64| place.runs.iter().any(|run| run.disk < at && at < run.disk + run.length);
+        let cuts = self.cuts;
+        let cut = |at: u64| cuts.contains(&Some(at));
         let reach = |at| if cut(at) { CUT_CONTEXT_BYTES } else { EDGE_CONTEXT_BYTES };
         let before_length = reach(start).min(start);
         let after_length = reach(end).min(self.reader.disk().size() - end);
-        let mut before = Vec::new();
-        let mut after = Vec::new();
         // Context that cannot be read is not there; the place that owns it says that it is unreadable.
-        let _ = self.reader.append(start - before_length, before_length, &mut before);
-        let _ = self.reader.append(end, after_length, &mut after);
+        let mut context = |offset, length| {
+            let mut bytes = vec![0; to_usize(length)];
+            self.reader.fill(offset, &mut bytes).map_or_else(|_| Vec::new(), |()| bytes)
+        };
+        let before = context(start - before_length, before_length);
+        let after = context(end, after_length);
         let first = self.matches.len();
         self.scanner.start(start - before.len() as u64);
         for part in [&before, bytes, &after] {
@@ -469,6 +516,10 @@ impl<'a> Worker<'a> {
     }
 }
 
+fn to_usize(length: u64) -> usize {
+    usize::try_from(length).expect("units are far smaller than the address space")
+}
+
 /// Hashes a hole of a file.
 fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
     let zeros = [0; 4096];
@@ -482,9 +533,13 @@ fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
 /// Returns the runs that lie in a part of a place, counted over the runs.
 fn part_of(runs: &[Run], logical: u64, length: u64) -> Vec<Run> {
     let wanted = Extent::new(logical, length);
+    // Long lists of runs are counted already: their logical offsets are running sums.
+    let summed = runs.len() > 16
+        && runs.windows(2).take(16).all(|two| two[0].logical + two[0].length == two[1].logical);
+    let first = if summed { runs.partition_point(|run| run.logical + run.length <= logical) } else { 0 };
+    let mut at = if summed { runs.get(first).map_or(0, |run| run.logical) } else { 0 };
     let mut part = Vec::new();
-    let mut at = 0;
-    for run in runs {
+    for run in &runs[first..] {
         if let Some(shared) = Extent::new(at, run.length).intersect(&wanted) {
             let skip = shared.offset - at;
             part.push(Run { logical: shared.offset, disk: run.disk + skip, length: shared.length });
@@ -495,6 +550,16 @@ fn part_of(runs: &[Run], logical: u64, length: u64) -> Vec<Run> {
         }
     }
     part
+}
+
+/// Returns whether `at` lies in the middle of a run. Long lists of runs are in the order of the disk.
+fn splits(runs: &[Run], at: u64) -> bool {
+    let inside = |run: &Run| run.disk < at && at < run.disk + run.length;
+    if runs.len() <= 64 {
+        return runs.iter().any(inside);
+    }
+    let after = runs.partition_point(|run| run.disk < at);
+    after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(inside)
 }
 
 /// Cuts runs into chunks at multiples of a chunk's size in logical order.
@@ -519,20 +584,6 @@ fn cut(runs: &[Run]) -> Vec<Piece> {
         }
     }
     pieces.into_iter().map(|(_, piece)| piece).collect()
-}
-
-fn is_hole(disk: &dyn BlockSource, runs: &[Run]) -> bool {
-    runs.iter().all(|run| {
-        let mut at = run.disk;
-        let end = run.disk + run.length;
-        while at < end {
-            match disk.span_at(at) {
-                Ok(span) if span.kind == SpanKind::Zero => at += span.length,
-                _ => return false,
-            }
-        }
-        true
-    })
 }
 
 /// Whether all bytes are zero. Looks at the first few alone, where most data differs.
