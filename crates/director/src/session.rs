@@ -204,8 +204,11 @@ impl Director {
             chamber: &chamber,
         };
         let served = stream.serve(link);
+        // Before the manager hears of it: it may send the end of the transfer at once.
         chamber.streams.fetch_sub(1, Ordering::AcqRel);
-        served
+        served?;
+        link.send(&Message::Closed, &[])?;
+        Ok(())
     }
 }
 
@@ -246,7 +249,6 @@ impl DataStream<'_> {
                     if let Some(group) = self.last_group {
                         link.send(&Message::Durable { group }, &[])?;
                     }
-                    link.send(&Message::Closed, &[])?;
                     return Ok(());
                 }
             }
