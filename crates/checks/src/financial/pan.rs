@@ -275,7 +275,7 @@ impl Pan {
         score -= match number.count {
             13 if !context => return None,
             13 | 17.. => 2,
-            14 => 1,
+            14 => i32::from(!named),
             _ => 0,
         };
         Some(score)
