@@ -1,0 +1,16 @@
+//! The command, end to end, with real parts: `mke2fs`, `debugfs`, `e2fsck`, `qemu-img`,
+//! a real distribution and a guest that boots. Nothing is skipped: a tool that is
+//! missing fails its tests with the name of its package.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod errors;
+mod judges;
+mod large;
+mod progress;
+mod remote;
+mod resume;
+mod scan;
+mod support;
+mod transfer;
+mod verify;

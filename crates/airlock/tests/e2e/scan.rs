@@ -1,0 +1,114 @@
+//! What `airlock scan` finds, and where it says that it lies.
+
+use crate::support::{Bench, assert_all_reported, assert_coverage_sums, text_of, to_qcow2, u64_of};
+use airlock_testkit::{Document, Encoding, Kind, PlantedDisk, PlantedDiskBuilder, Tree};
+use serde_json::Value;
+use std::path::Path;
+
+fn scan(bench: &Bench, disk: &PlantedDisk, image: &Path, threads: &str) -> Value {
+    let ran = bench.airlock("scan").arg(image).args(["--threads", threads]).expect(3);
+    ran.assert_shows_no_value(bench, disk.planted());
+    let json = ran.json();
+    let size = u64_of(&json["bundle"]["disks"][0]["virtual_size"]);
+    assert_coverage_sums(&json["coverage"], size);
+    let places: u64 = json["places"].as_object().expect("places").values().map(u64_of).sum();
+    assert_eq!(places, size, "{}", json["places"]);
+    json
+}
+
+/// Everything in a result that must not depend on image format, threads or time.
+fn verdict(json: &Value) -> [&Value; 6] {
+    let root = &json["bundle"]["disks"][0]["root"];
+    [root, &json["findings"], &json["coverage"], &json["places"], &json["result"], &json["findings_total"]]
+}
+
+fn check(shape: impl FnOnce(PlantedDiskBuilder) -> PlantedDiskBuilder, contents: &[&str]) {
+    let bench = Bench::new();
+    let disk = bench.planted(shape);
+    let raw = scan(&bench, &disk, disk.image(), "1");
+    assert_all_reported(&raw["findings"], &disk);
+    let volumes = raw["bundle"]["disks"][0]["volumes"].as_array().expect("volumes");
+    let found: Vec<&str> = volumes.iter().map(|volume| text_of(&volume["content"])).collect();
+    for content in contents {
+        assert!(found.contains(content), "{content} is not among {found:?}");
+    }
+    let again = scan(&bench, &disk, disk.image(), "4");
+    assert!(verdict(&raw) == verdict(&again), "4 threads come to another verdict than 1");
+    for (name, options) in [
+        ("plain.qcow2", &[][..]),
+        ("zlib.qcow2", &["-c", "-o", "compression_type=zlib"]),
+        ("zstd.qcow2", &["-c", "-o", "compression_type=zstd,cluster_size=128k"]),
+    ] {
+        let image = to_qcow2(disk.image(), bench.path(name), options);
+        let other = scan(&bench, &disk, &image, "2");
+        assert_eq!(other["bundle"]["disks"][0]["format"], "qcow2");
+        for (raw, other) in verdict(&raw).into_iter().zip(verdict(&other)) {
+            assert!(raw == other, "{name} comes to {other}\nraw to {raw}");
+        }
+    }
+    let ran = bench.airlock("scan").arg(disk.image()).args(["--format", "table"]).expect(3);
+    ran.assert_shows_no_value(&bench, disk.planted());
+    assert!(ran.out.contains("every byte is in one class"), "{}", ran.out);
+}
+
+/// All 200 values of a bare ext4 are reported in their places, from every image format alike.
+#[test]
+fn scan_finds_all_on_a_bare_file_system() {
+    check(|builder| builder, &["ext4"]);
+}
+
+/// All 200 values of a disk with a GUID partition table are reported, from every image format alike.
+#[test]
+fn scan_finds_all_behind_gpt() {
+    check(PlantedDiskBuilder::gpt, &["ext4"]);
+}
+
+/// All 200 values of a disk with an MBR are reported, from every image format alike.
+#[test]
+fn scan_finds_all_behind_mbr() {
+    check(PlantedDiskBuilder::mbr, &["ext4"]);
+}
+
+/// A folder is a source, too: paths are relative to it with a leading slash, offsets are those of the file.
+#[test]
+fn scan_reads_a_folder_and_a_file() {
+    let bench = Bench::new();
+    let mut tree = Tree::new(bench.path("folder"), 3).expect("tree");
+    tree.filler("/doc/readme.txt", 30_000).expect("filler");
+    tree.write("/empty", b"").expect("write");
+    let mut planted = Vec::new();
+    for (path, document, encoding) in [
+        ("/pay/2019.csv", Document::Csv, Encoding::Ascii),
+        ("/pay/wide.txt", Document::Notes, Encoding::Utf16Le),
+        ("/top.html", Document::Html, Encoding::Ascii),
+    ] {
+        planted.extend(tree.plant(path, document, &Kind::SHORT, encoding).expect("plant"));
+    }
+    let is_there = |json: &Value, path: &str, value: &airlock_testkit::Planted| {
+        json["findings"].as_array().expect("findings").iter().any(|finding| {
+            finding["detector"] == value.detector
+                && finding["path"] == path
+                && finding["offset"] == value.offset
+                && finding["length"] == value.length
+                && finding["disk_offset"].is_null()
+                && finding["deleted"] == false
+        })
+    };
+    let ran = bench.airlock("scan").arg(tree.root()).expect(3);
+    ran.assert_shows_no_value(&bench, &planted);
+    let json = ran.json();
+    for value in &planted {
+        assert!(is_there(&json, &value.path, value), "{value:?}");
+    }
+    let files = json["bundle"]["files"].as_array().expect("files");
+    assert_eq!(files.len(), 5, "{files:?}");
+    let size: u64 = files.iter().map(|file| u64_of(&file["size"])).sum();
+    assert_coverage_sums(&json["coverage"], size);
+
+    let json = bench.airlock("scan").arg(tree.root().join("pay/2019.csv")).expect(3).json();
+    for value in planted.iter().filter(|value| value.path == "/pay/2019.csv") {
+        assert!(is_there(&json, "/2019.csv", value), "{value:?}");
+    }
+    bench.airlock("scan").arg(tree.root().join("doc/readme.txt")).expect(0);
+    bench.airlock("scan").arg(tree.root().join("empty")).expect(0);
+}
