@@ -149,11 +149,11 @@ impl Arrival {
                     };
                     let start = usize::try_from(at + piece.offset - extent.offset).expect("inside a chunk");
                     let length = usize::try_from(piece.length).expect("inside a chunk");
-                    let bytes = &plain[start..start + length];
-                    let content = ContentHash::of(bytes);
+                    let mut bytes = plain[start..start + length].to_vec();
+                    let content = ContentHash::of(&bytes);
                     let id = tenant_key.chunk_id(&content, u32::try_from(length).expect("inside a chunk"));
                     let new = u32::try_from(chunks.len()).expect("a transfer has a limit on chunks");
-                    chunks.extend(writer.append(&[(id, content, bytes)])?);
+                    chunks.extend(writer.append(&mut [(id, content, &mut bytes)])?);
                     kept.push(Placement { extents: vec![piece], chunk: new });
                 }
                 at += extent.length;

@@ -6,7 +6,7 @@ use airlock_model::{ChunkId, ContentHash};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -46,6 +46,8 @@ pub(crate) struct Segments {
     open: Mutex<HashMap<SegmentId, Arc<File>>>,
 }
 
+/// Most pieces that one system call writes (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
 /// Most segment files that are kept open for reading.
 const OPEN_MAX: usize = 256;
 
@@ -141,7 +143,6 @@ pub(crate) struct SegmentWriter {
     transfer: [u8; 16],
     current: Option<(SegmentId, File, u64)>,
     unsynced: Vec<(SegmentId, File)>,
-    buffer: Vec<u8>,
 }
 
 impl SegmentWriter {
@@ -151,44 +152,57 @@ impl SegmentWriter {
         transfer: [u8; 16],
         next: Arc<std::sync::atomic::AtomicU32>,
     ) -> Self {
-        Self { segments, next, transfer, current: None, unsynced: Vec::new(), buffer: Vec::new() }
+        Self { segments, next, transfer, current: None, unsynced: Vec::new() }
     }
 
-    /// Seals chunks under new keys and writes them with one call.
-    pub(crate) fn append(&mut self, chunks: &[(ChunkId, ContentHash, &[u8])]) -> Result<Vec<Stored>, Error> {
+    /// Seals chunks in place under new keys and writes them.
+    pub(crate) fn append(
+        &mut self,
+        chunks: &mut [(ChunkId, ContentHash, &mut [u8])],
+    ) -> Result<Vec<Stored>, Error> {
         if chunks.is_empty() {
             return Ok(Vec::new());
         }
-        self.buffer.clear();
+        let (segment, mut offset) = self.segment()?;
         let mut stored = Vec::with_capacity(chunks.len());
-        let (segment, start) = self.segment()?;
-        for &(id, content, plain) in chunks {
-            let offset = start + self.buffer.len() as u64;
-            let at = self.buffer.len();
-            self.buffer.extend_from_slice(plain);
+        let mut tags = Vec::with_capacity(chunks.len());
+        for (id, content, bytes) in chunks.iter_mut() {
             let key = keys::random();
-            let tag = keys::seal_once(&key, &id.0, &mut self.buffer[at..]);
-            self.buffer.extend_from_slice(&tag);
-            let length = u32::try_from(plain.len()).expect("a chunk is at most 1 MiB");
-            stored.push(Stored { id, content, segment, offset, length, key: *key });
+            tags.push(keys::seal_once(&key, &id.0, bytes));
+            let length = u32::try_from(bytes.len()).expect("a chunk is at most 1 MiB");
+            stored.push(Stored { id: *id, content: *content, segment, offset, length, key: *key });
+            offset += u64::from(length) + TAG_BYTES as u64;
         }
-        self.write()?;
+        let pairs = chunks.iter().zip(&tags);
+        let mut slices: Vec<IoSlice<'_>> =
+            pairs.flat_map(|((_, _, bytes), tag)| [IoSlice::new(bytes), IoSlice::new(tag)]).collect();
+        self.write(&mut slices)?;
         Ok(stored)
     }
 
     /// Copies a chunk that is sealed already, and returns where it is now.
     pub(crate) fn append_sealed(&mut self, chunk: &Stored) -> Result<Stored, Error> {
-        self.buffer = self.segments.read_sealed(chunk)?;
+        let sealed = self.segments.read_sealed(chunk)?;
         let (segment, offset) = self.segment()?;
-        self.write()?;
+        self.write(&mut [IoSlice::new(&sealed)])?;
         Ok(Stored { segment, offset, ..chunk.clone() })
     }
 
-    fn write(&mut self) -> Result<(), Error> {
+    fn write(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Error> {
         let (id, file, length) = self.current.as_mut().expect("segment() was called");
-        let path = self.segments.path(*id);
-        file.write_all(&self.buffer).map_err(Error::file("write", &path))?;
-        *length += self.buffer.len() as u64;
+        let failed = |error| Error::file("write", &self.segments.path(*id))(error);
+        while !slices.is_empty() {
+            let batch = slices.len().min(SLICES_MAX);
+            match file.write_vectored(&slices[..batch]) {
+                Ok(0) => return Err(failed(std::io::ErrorKind::WriteZero.into())),
+                Ok(written) => {
+                    *length += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
         Ok(())
     }
 

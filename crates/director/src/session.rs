@@ -237,7 +237,7 @@ impl DataStream<'_> {
                     link.send(&need, &[])?;
                 }
                 ReceiverAction::Store { group, chunks } => {
-                    self.store(chunks, &body)?;
+                    self.store(chunks, &mut body)?;
                     self.last_group = Some(group);
                     if self.pending_bytes >= SYNC_BYTES {
                         self.sync()?;
@@ -280,12 +280,19 @@ impl DataStream<'_> {
         Ok(have)
     }
 
-    fn store(&mut self, chunks: Vec<Arrived>, body: &[u8]) -> Result<(), Error> {
-        let new: Vec<_> = chunks
-            .iter()
-            .filter_map(|chunk| chunk.body.map(|(start, end)| (chunk.id, chunk.content, &body[start..end])))
-            .collect();
-        let stored = self.writer.append(&new)?;
+    /// Seals what has arrived, in place in the body that brought it, and writes it.
+    fn store(&mut self, chunks: Vec<Arrived>, body: &mut [u8]) -> Result<(), Error> {
+        let mut new = Vec::with_capacity(chunks.len());
+        let mut rest = body;
+        for (start, end) in chunks.iter().filter_map(|chunk| chunk.body) {
+            let (bytes, behind) = rest.split_at_mut(end - start);
+            new.push(bytes);
+            rest = behind;
+        }
+        let arrived = chunks.iter().filter(|chunk| chunk.body.is_some());
+        let mut new: Vec<_> =
+            arrived.zip(new).map(|(chunk, bytes)| (chunk.id, chunk.content, bytes)).collect();
+        let stored = self.writer.append(&mut new)?;
         self.pending_bytes += stored.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>();
         let mut content = self.chamber.content.lock().expect("no holder of this lock panics");
         for chunk in &stored {

@@ -129,18 +129,23 @@ impl Link for TlsLink {
         let (header_bytes, body_bytes) = decode_lengths(lengths)?;
         let mut header = Vec::new();
         fill(self.io(), &mut header, header_bytes).map_err(failed)?;
-        body.clear();
         fill(self.io(), body, body_bytes).map_err(failed)?;
         Ok(decode(&header).map_err(|_| FrameError::Header)?)
     }
 }
 
-/// Reads exactly `length` bytes; memory grows with what arrives, not with what was announced.
+/// Reads exactly `length` bytes in place of what is in `into`; memory grows with what
+/// arrives, not with what was announced.
 fn fill(from: &mut dyn ReadWrite, into: &mut Vec<u8>, length: usize) -> std::io::Result<()> {
-    while into.len() < length {
-        let at = into.len();
-        into.resize(length.min(at + TLS_BUFFER_BYTES), 0);
-        from.read_exact(&mut into[at..])?;
+    into.truncate(length);
+    let mut at = 0;
+    while at < length {
+        let end = length.min(at + TLS_BUFFER_BYTES);
+        if into.len() < end {
+            into.resize(end, 0);
+        }
+        from.read_exact(&mut into[at..end])?;
+        at = end;
     }
     Ok(())
 }
