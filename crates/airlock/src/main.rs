@@ -46,18 +46,18 @@ fn start_log(cli: &Cli) {
 fn run(cli: Cli) -> Result<Code, Failure> {
     let context = verbs::Context { format: cli.format, progress: cli.progress };
     match cli.verb {
-        Verb::Scan(args) => verbs::scan::run(&context, &args),
-        Verb::Transfer(args) => verbs::transfer::run(&context, &args),
-        Verb::Director(args) => verbs::director::run(&context, &args),
-        Verb::Verify(args) => verbs::verify::run(&context, &args),
-        Verb::Export(args) => verbs::export::run(&context, &args),
-        Verb::List(args) => verbs::list::run(&context, &args),
-        Verb::Demo(args) => verbs::demo::run(&context, &args),
-        Verb::Policy(args) => verbs::policy::run(&context, &args),
-        Verb::Rules(args) => verbs::rules::run(&context, &args),
-        Verb::Key => verbs::key::run(&context),
+        Verb::Scan(args) => verbs::scan::run(context, &args),
+        Verb::Transfer(args) => verbs::transfer::run(context, &args),
+        Verb::Director(args) => verbs::director::run(context, &args),
+        Verb::Verify(args) => verbs::verify::run(context, &args),
+        Verb::Export(args) => verbs::export::run(context, &args),
+        Verb::List(args) => verbs::list::run(context, &args),
+        Verb::Demo(args) => verbs::demo::run(context, &args),
+        Verb::Policy(args) => verbs::policy::run(context, &args),
+        Verb::Rules(args) => verbs::rules::run(context, &args),
+        Verb::Key => verbs::key::run(context),
         Verb::Completions(args) => verbs::generate::completions(&args),
         Verb::Man => verbs::generate::man(),
-        Verb::BenchRead(args) => verbs::bench::run(&context, &args),
+        Verb::BenchRead(args) => verbs::bench::run(context, &args),
     }
 }

@@ -43,13 +43,13 @@ impl Director {
         check_report(chamber, &source)?;
         let mut arrival = chamber.arrival();
         if source.decision == Decision::Terminate {
-            return self.refuse(link, chamber, &source, Vec::new());
+            return self.refuse(link, chamber, &source, &[]);
         }
         let verdict = self.judge(link, chamber, &arrival)?;
         let held = verdict.reports.iter().any(|report| !report.held.is_empty());
         let stop = held && chamber.hello.on_fail == OnFail::Terminate;
         if verdict.decision == Decision::Terminate || stop {
-            return self.refuse(link, chamber, &source, verdict.reports);
+            return self.refuse(link, chamber, &source, &verdict.reports);
         }
         self.ledger.set_state(&chamber.id, state::COMMITTING)?;
         self.keep(link, chamber, &source, &verdict, &mut arrival)
@@ -101,7 +101,7 @@ impl Director {
             }
             let held: Vec<Extent> = report.held.iter().map(|held| held.extent).collect();
             arrival.withhold(index, &held, &chamber.tenant_key, &self.segments, &mut writer)?;
-            disks.push(self.disk_record(chamber, source, index, Some(report), arrival));
+            disks.push(disk_record(chamber, source, index, Some(report), arrival));
         }
         let own = arrival.compact(&chamber.id, &self.segments, &mut writer)?;
         let manifest = self.write_manifest(chamber, arrival, &verdict.reports)?;
@@ -152,58 +152,21 @@ impl Director {
         link: &mut dyn Link,
         chamber: &Chamber,
         source: &SourceReport,
-        reports: Vec<Report>,
+        reports: &[Report],
     ) -> Result<(), Error> {
         self.discard(&chamber.id)?;
         tracing::info!(transfer = hex::encode(chamber.id), "refused by policy, everything discarded");
         let nothing =
             Arrival { chunks: std::sync::Arc::default(), disks: vec![Vec::new(); chamber.hello.disks.len()] };
         let disks = (0..chamber.hello.disks.len())
-            .map(|index| self.disk_record(chamber, source, index, reports.get(index), &nothing))
+            .map(|index| disk_record(chamber, source, index, reports.get(index), &nothing))
             .collect();
-        let findings = findings_of(source, &reports);
+        let findings = findings_of(source, reports);
         let statement = self.statement(chamber, source, "discarded", Decision::Terminate, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
         link.send(&Message::Sealed { state: "discarded".into(), evidence }, &[])?;
         Ok(())
-    }
-
-    fn disk_record(
-        &self,
-        chamber: &Chamber,
-        source: &SourceReport,
-        index: usize,
-        report: Option<&Report>,
-        arrival: &Arrival,
-    ) -> Disk {
-        let shape = &chamber.hello.disks[index];
-        let claimed = &source.disks[index];
-        let mut holes = claimed.holes.clone();
-        let ours = report.into_iter().flat_map(|report| &report.held);
-        let claimed_extents: Vec<Extent> = claimed.holes.iter().map(|hole| hole.extent).collect();
-        for held in ours {
-            for extent in subtract(held.extent, &claimed_extents) {
-                holes.push(Hole {
-                    extent,
-                    site: Site::Destination,
-                    reasons: held.reasons.clone(),
-                    path: held.path.clone(),
-                });
-            }
-        }
-        holes.sort_by_key(|hole| hole.extent);
-        Disk {
-            id: shape.id.clone(),
-            format: shape.format.clone(),
-            virtual_size: shape.virtual_size,
-            source_root: claimed.root.clone(),
-            kept_root: arrival.root(index, shape.virtual_size).to_string(),
-            manifest: None,
-            source_coverage: claimed.coverage.clone(),
-            destination_coverage: report.map_or_else(Coverage::default, |report| report.coverage.clone()),
-            holes,
-        }
     }
 
     fn statement(
@@ -285,6 +248,43 @@ impl Director {
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(Error::file("write", &path))?;
         keys::sync_parent(&path)
+    }
+}
+
+/// Records one disk: what the source says of it, and what was found and kept here.
+fn disk_record(
+    chamber: &Chamber,
+    source: &SourceReport,
+    index: usize,
+    report: Option<&Report>,
+    arrival: &Arrival,
+) -> Disk {
+    let shape = &chamber.hello.disks[index];
+    let claimed = &source.disks[index];
+    let mut holes = claimed.holes.clone();
+    let ours = report.into_iter().flat_map(|report| &report.held);
+    let claimed_extents: Vec<Extent> = claimed.holes.iter().map(|hole| hole.extent).collect();
+    for held in ours {
+        for extent in subtract(held.extent, &claimed_extents) {
+            holes.push(Hole {
+                extent,
+                site: Site::Destination,
+                reasons: held.reasons.clone(),
+                path: held.path.clone(),
+            });
+        }
+    }
+    holes.sort_by_key(|hole| hole.extent);
+    Disk {
+        id: shape.id.clone(),
+        format: shape.format.clone(),
+        virtual_size: shape.virtual_size,
+        source_root: claimed.root.clone(),
+        kept_root: arrival.root(index, shape.virtual_size).to_string(),
+        manifest: None,
+        source_coverage: claimed.coverage.clone(),
+        destination_coverage: report.map_or_else(Coverage::default, |report| report.coverage.clone()),
+        holes,
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// Runs the verb.
-pub(crate) fn run(_: &Context, args: &BenchReadArgs) -> Result<Code, Failure> {
+pub(crate) fn run(_: Context, args: &BenchReadArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
     let source = site::source(&args.source, true)?;
     let disk = source.disk();

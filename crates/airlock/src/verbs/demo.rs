@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Runs the verb.
-pub(crate) fn run(_: &Context, args: &DemoArgs) -> Result<Code, Failure> {
+pub(crate) fn run(_: Context, args: &DemoArgs) -> Result<Code, Failure> {
     if let Some(path) = &args.image_only {
         disk::build(path, &path.with_extension("tree"))?;
         return Ok(Code::Clean);

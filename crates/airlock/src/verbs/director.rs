@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &DirectorArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure> {
     let (_, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
     let rules = site::rules(&args.rules, &args.data)?;
     let threads = args.threads.unwrap_or_else(stats::processors);

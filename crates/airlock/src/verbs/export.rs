@@ -36,7 +36,7 @@ pub(crate) fn open_vault(directory: &Path) -> Result<Director, Failure> {
 }
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &ExportArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &ExportArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);

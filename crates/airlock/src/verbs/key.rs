@@ -6,7 +6,7 @@ use crate::failure::{Code, Failure};
 use crate::{output, site};
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context) -> Result<Code, Failure> {
     let key = site::signing_key(&site::home()?)?.public();
     match context.format {
         Format::Json => output::json(&serde_json::json!({

@@ -8,7 +8,7 @@ use crate::output;
 use airlock_model::Escaped;
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &ListArgs) -> Result<Code, Failure> {
     let vms = open_vault(&args.vault)?.vms()?;
     if context.format == Format::Json {
         let vms: Vec<_> = vms

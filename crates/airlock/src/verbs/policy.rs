@@ -7,7 +7,7 @@ use crate::{output, site};
 use airlock_policy::{DEFAULT_YAML, Effective};
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &PolicyArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> {
     match &args.verb {
         PolicyVerb::Init => output::print(DEFAULT_YAML)?,
         PolicyVerb::Check { file } => {

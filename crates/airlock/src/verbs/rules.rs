@@ -6,7 +6,7 @@ use crate::failure::{Code, Failure};
 use crate::output;
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &RulesArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &RulesArgs) -> Result<Code, Failure> {
     let RulesVerb::List = args.verb;
     let digest = format!("blake3:{}", hex::encode(airlock_checks::detectors::rules_digest()));
     let detectors = airlock_checks::detectors::builtin(|_| true);

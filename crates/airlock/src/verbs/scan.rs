@@ -84,7 +84,7 @@ struct Stats {
 }
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &ScanArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);
@@ -100,7 +100,7 @@ pub(crate) fn run(context: &Context, args: &ScanArgs) -> Result<Code, Failure> {
     let code = code_of(report.decision, report.incomplete);
     match context.format {
         Format::Json => {
-            output::json(&json(&source, &report, code, args.rules.findings_limit, &clock, &progress))?
+            output::json(&json(&source, &report, code, args.rules.findings_limit, &clock, &progress))?;
         }
         Format::Table => output::print(&text(&source, &report, args.rules.findings_limit, &clock))?,
     }
@@ -190,7 +190,7 @@ fn name_of(source: &Source) -> String {
 
 fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String {
     let map = &source.survey().map;
-    let mut out = format!("{}", name_of(source));
+    let mut out = name_of(source).clone();
     if let Some(format) = source.format() {
         out.push_str(&format!(
             "  {format}, {}, root blake3:{}\n",

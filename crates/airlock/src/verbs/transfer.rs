@@ -54,7 +54,7 @@ enum Destination {
 }
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &TransferArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
     let destination = parse_destination(&args.dest)?;
     let home = site::home()?;
@@ -195,7 +195,7 @@ pub(crate) fn send(
 }
 
 fn plan(
-    context: &Context,
+    context: Context,
     args: &TransferArgs,
     source: &Source,
     rules: &airlock_checks::Rules,
@@ -272,7 +272,7 @@ pub(crate) fn code_of(outcome: &Outcome) -> Code {
 }
 
 fn report(
-    context: &Context,
+    context: Context,
     args: &TransferArgs,
     offer: &Offer<'_>,
     outcome: &Outcome,

@@ -10,7 +10,7 @@ use airlock_model::Escaped;
 use std::sync::atomic::AtomicU64;
 
 /// Runs the verb.
-pub(crate) fn run(context: &Context, args: &VerifyArgs) -> Result<Code, Failure> {
+pub(crate) fn run(context: Context, args: &VerifyArgs) -> Result<Code, Failure> {
     let path = &args.evidence;
     let evidence = std::fs::read(path).map_err(|error| Failure::io("read evidence", path, &error))?;
     let pins = [pin(args.source_key.as_deref())?, pin(args.destination_key.as_deref())?];

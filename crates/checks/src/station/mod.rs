@@ -11,13 +11,15 @@
 //! in a first pass and read again for sending; what has changed in between is not
 //! sent (invariant I6).
 
+mod outcome;
 mod planner;
 mod reader;
 mod report;
+mod runs;
 mod unit;
 
+pub use outcome::Outcome;
 pub use report::{HeldExtent, Report};
-pub use unit::Outcome;
 
 use crate::Rules;
 use airlock_disk::BlockSource;

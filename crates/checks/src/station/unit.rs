@@ -1,19 +1,20 @@
 //! Reads, hashes, inspects and judges one unit.
 
+use super::outcome::{Content, Outcome, Piece};
 use super::planner::Unit;
-use super::reader::{ReadAgain, Reader};
-use super::report::{HeldExtent, UnitSummary};
-use super::{Progress, RETAINED_BYTES, StationError};
+use super::reader::Reader;
+use super::runs::{cut, part_of, splits, to_disk, touched_by};
+use super::{Progress, RETAINED_BYTES};
 use crate::Rules;
 use crate::malware::ObjectHasher;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
 use airlock_model::{
-    Action, CHUNK_BYTES_MAX, Check, ChunkRecord, Class, Confidence, Escaped, Extent, Finding, Place,
-    PlaceKind, Reason, Run, Severity, Site, subtract,
+    Action, Check, ChunkRecord, Confidence, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run,
+    Severity, Site,
 };
-use airlock_policy::{Chunk, Clearance, Cleared, Effective, FreeSpace, Judgement, Object};
+use airlock_policy::{Chunk, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
 
 /// Bytes around a cut of our own that are looked at, too: the longest match.
@@ -23,158 +24,6 @@ const EDGE_CONTEXT_BYTES: u64 = 512;
 const _: () = assert!(LOOKBACK_BYTES <= 512 && LOOKAHEAD_BYTES <= 512);
 /// Chunks shorter than this are read without asking first whether they are a hole.
 const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
-const CHUNK_BYTES: u64 = CHUNK_BYTES_MAX as u64;
-
-/// What a piece of a place turned out to be.
-#[derive(Debug)]
-enum Content {
-    /// Zeros, or a hole.
-    Zero,
-    /// The source could not be read there.
-    Unreadable,
-    /// Left out because policy says so.
-    Dropped,
-    /// Data.
-    Data {
-        /// Its record, where hashes are wanted.
-        record: Option<ChunkRecord>,
-        /// Its bytes, where they are kept.
-        chunk: Option<Chunk>,
-    },
-}
-
-/// At most a chunk of a place, in logical order.
-#[derive(Debug)]
-struct Piece {
-    runs: Vec<Run>,
-    content: Content,
-}
-
-impl Piece {
-    fn extents(&self) -> Vec<Extent> {
-        self.runs.iter().map(Run::extent).collect()
-    }
-
-    fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.length).sum()
-    }
-}
-
-/// One unit after inspection and judgement.
-#[derive(Debug)]
-pub struct Outcome<'w> {
-    place: Place<'w>,
-    reader: &'w mut dyn ReadAgain,
-    pieces: Vec<Piece>,
-    findings: Vec<Finding>,
-    judgement: Judgement,
-    unscannable: BTreeSet<Reason>,
-}
-
-impl Outcome<'_> {
-    /// Returns the verdict.
-    pub fn judgement(&self) -> &Judgement {
-        &self.judgement
-    }
-
-    /// Returns the number of bytes that the unit has on the disk.
-    pub fn bytes(&self) -> u64 {
-        if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
-    }
-
-    /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are read again,
-    /// and only passed on if they are those that were judged.
-    pub fn cleared(
-        &mut self,
-        take: &mut dyn FnMut(Cleared<Chunk>) -> Result<(), StationError>,
-    ) -> Result<(), StationError> {
-        if self.place.view {
-            return Ok(());
-        }
-        for piece in &mut self.pieces {
-            let Content::Data { chunk, .. } = &mut piece.content else { continue };
-            let chunk = match chunk.take() {
-                Some(chunk) => chunk,
-                None => {
-                    let mut bytes = vec![0; to_usize(piece.bytes())];
-                    let mut rest = bytes.as_mut_slice();
-                    for run in &piece.runs {
-                        let (part, behind) = rest.split_at_mut(to_usize(run.length));
-                        self.reader.fill(run.disk, part)?;
-                        rest = behind;
-                    }
-                    Chunk::new(piece.extents(), bytes)
-                }
-            };
-            for cleared in self.judgement.release(chunk)? {
-                take(cleared)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn into_summary(self) -> UnitSummary {
-        let held = self.judgement.held();
-        let mut classes = Vec::new();
-        let mut clearance = Clearance::default();
-        let mut records = Vec::new();
-        for piece in self.pieces {
-            let bytes = piece.bytes();
-            let extents = piece.extents();
-            match piece.content {
-                Content::Dropped => classes.push((Class::Dropped, bytes)),
-                Content::Unreadable => classes.push((Class::Unscannable(Reason::Unreadable), bytes)),
-                Content::Zero => {
-                    classes.push((Class::Hole, bytes));
-                    clearance.add(&self.judgement, &extents);
-                }
-                Content::Data { record, .. } => {
-                    records.extend(record);
-                    let kept = extents.iter().flat_map(|extent| subtract(*extent, held));
-                    let passing: u64 = kept.map(|extent| extent.length).sum();
-                    match self.judgement.unscannable() {
-                        Some(reason) => classes.push((Class::Unscannable(reason), bytes)),
-                        None => {
-                            classes.push((Class::Cleared, passing));
-                            classes.push((Class::Held, bytes - passing));
-                        }
-                    }
-                    clearance.add(&self.judgement, &extents);
-                }
-            }
-        }
-        UnitSummary {
-            kind: self.place.kind,
-            view: self.place.view,
-            bytes: classes.iter().map(|(_, bytes)| bytes).sum(),
-            held: held_extents(&self.place, held, &self.findings, &self.unscannable),
-            records,
-            classes,
-            clearance,
-            terminates: self.judgement.terminates(),
-            strictest: self.judgement.strictest(),
-            findings: self.findings,
-            unscannable: self.unscannable,
-        }
-    }
-}
-
-fn held_extents(
-    place: &Place<'_>,
-    held: &[Extent],
-    findings: &[Finding],
-    unscannable: &BTreeSet<Reason>,
-) -> Vec<HeldExtent> {
-    if held.is_empty() {
-        return Vec::new();
-    }
-    let holding = findings.iter().filter(|finding| finding.action >= Action::Hold);
-    let mut reasons: BTreeSet<String> = holding.map(|finding| finding.detector.clone()).collect();
-    reasons.extend(unscannable.iter().map(|reason| format!("unscannable:{}", reason.name())));
-    let reasons: Vec<String> = reasons.into_iter().collect();
-    let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
-    held.iter().map(|&extent| HeldExtent { extent, reasons: reasons.clone(), path: path.clone() }).collect()
-}
 
 /// A thread's tools.
 #[derive(Debug)]
@@ -516,7 +365,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn to_usize(length: u64) -> usize {
+/// Turns a length of bytes that are in memory into an index.
+pub(super) fn to_usize(length: u64) -> usize {
     usize::try_from(length).expect("units are far smaller than the address space")
 }
 
@@ -530,72 +380,11 @@ fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
     }
 }
 
-/// Returns the runs that lie in a part of a place, counted over the runs.
-fn part_of(runs: &[Run], logical: u64, length: u64) -> Vec<Run> {
-    let wanted = Extent::new(logical, length);
-    // Long lists of runs are counted already: their logical offsets are running sums.
-    let summed = runs.len() > 16
-        && runs.windows(2).take(16).all(|two| two[0].logical + two[0].length == two[1].logical);
-    let first = if summed { runs.partition_point(|run| run.logical + run.length <= logical) } else { 0 };
-    let mut at = if summed { runs.get(first).map_or(0, |run| run.logical) } else { 0 };
-    let mut part = Vec::new();
-    for run in &runs[first..] {
-        if let Some(shared) = Extent::new(at, run.length).intersect(&wanted) {
-            let skip = shared.offset - at;
-            part.push(Run { logical: shared.offset, disk: run.disk + skip, length: shared.length });
-        }
-        at += run.length;
-        if at >= wanted.end() {
-            break;
-        }
-    }
-    part
-}
-
-/// Returns whether `at` lies in the middle of a run. Long lists of runs are in the order of the disk.
-fn splits(runs: &[Run], at: u64) -> bool {
-    let inside = |run: &Run| run.disk < at && at < run.disk + run.length;
-    if runs.len() <= 64 {
-        return runs.iter().any(inside);
-    }
-    let after = runs.partition_point(|run| run.disk < at);
-    after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(inside)
-}
-
-/// Cuts runs into chunks at multiples of a chunk's size in logical order.
-fn cut(runs: &[Run]) -> Vec<Piece> {
-    let mut pieces: Vec<(u64, Piece)> = Vec::new();
-    for run in runs {
-        let mut rest = *run;
-        while rest.length > 0 {
-            let number = rest.logical / CHUNK_BYTES;
-            let room = (number + 1) * CHUNK_BYTES - rest.logical;
-            let length = rest.length.min(room);
-            let part = Run { length, ..rest };
-            match pieces.last_mut() {
-                Some((last, piece)) if *last == number => piece.runs.push(part),
-                _ => pieces.push((number, Piece { runs: vec![part], content: Content::Zero })),
-            }
-            rest = Run {
-                logical: rest.logical + length,
-                disk: rest.disk + length,
-                length: rest.length - length,
-            };
-        }
-    }
-    pieces.into_iter().map(|(_, piece)| piece).collect()
-}
-
 /// Whether all bytes are zero. Looks at the first few alone, where most data differs.
 fn is_zero(bytes: &[u8]) -> bool {
     let (head, rest) = bytes.split_at(bytes.len().min(64));
     let or = |piece: &[u8]| piece.iter().fold(0, |sum, byte| sum | byte);
     or(head) == 0 && rest.chunks(4096).all(|piece| or(piece) == 0)
-}
-
-fn to_disk(runs: &[Run], logical: u64) -> Option<u64> {
-    let run = runs.iter().find(|run| run.logical <= logical && logical < run.logical + run.length)?;
-    Some(run.disk + (logical - run.logical))
 }
 
 /// Offset in the file for slack, else in the volume.
@@ -607,17 +396,4 @@ fn offset_in_place(place: &Place<'_>, disk: u64) -> u64 {
         }
         _ => disk.saturating_sub(place.volume.extent.offset),
     }
-}
-
-/// Returns the parts of the disk that a finding's bytes lie in.
-fn touched_by(place: &Place<'_>, finding: &Finding, logical: bool) -> Vec<Extent> {
-    if !logical {
-        return finding.disk_offset.map(|offset| Extent::new(offset, finding.length)).into_iter().collect();
-    }
-    let wanted = Extent::new(finding.offset, finding.length);
-    let in_run = |run: &Run| {
-        let shared = Extent::new(run.logical, run.length).intersect(&wanted)?;
-        Some(Extent::new(run.disk + (shared.offset - run.logical), shared.length))
-    };
-    place.runs.iter().filter_map(in_run).collect()
 }

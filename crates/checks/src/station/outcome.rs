@@ -1,0 +1,158 @@
+//! What one unit came to, and the release of what of it is cleared.
+
+use super::StationError;
+use super::reader::ReadAgain;
+use super::report::{HeldExtent, UnitSummary};
+use super::unit::to_usize;
+use airlock_model::{Action, ChunkRecord, Class, Escaped, Extent, Finding, Place, Reason, Run, subtract};
+use airlock_policy::{Chunk, Clearance, Cleared, Judgement};
+use std::collections::BTreeSet;
+
+/// What a piece of a place turned out to be.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Zeros, or a hole.
+    Zero,
+    /// The source could not be read there.
+    Unreadable,
+    /// Left out because policy says so.
+    Dropped,
+    /// Data.
+    Data {
+        /// Its record, where hashes are wanted.
+        record: Option<ChunkRecord>,
+        /// Its bytes, where they are kept.
+        chunk: Option<Chunk>,
+    },
+}
+
+/// At most a chunk of a place, in logical order.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) runs: Vec<Run>,
+    pub(super) content: Content,
+}
+
+impl Piece {
+    pub(super) fn extents(&self) -> Vec<Extent> {
+        self.runs.iter().map(Run::extent).collect()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.length).sum()
+    }
+}
+
+/// One unit after inspection and judgement.
+#[derive(Debug)]
+pub struct Outcome<'w> {
+    pub(super) place: Place<'w>,
+    pub(super) reader: &'w mut dyn ReadAgain,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) judgement: Judgement,
+    pub(super) unscannable: BTreeSet<Reason>,
+}
+
+impl Outcome<'_> {
+    /// Returns the verdict.
+    pub fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+
+    /// Returns the number of bytes that the unit has on the disk.
+    pub fn bytes(&self) -> u64 {
+        if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
+    }
+
+    /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are read again,
+    /// and only passed on if they are those that were judged.
+    pub fn cleared(
+        &mut self,
+        take: &mut dyn FnMut(Cleared<Chunk>) -> Result<(), StationError>,
+    ) -> Result<(), StationError> {
+        if self.place.view {
+            return Ok(());
+        }
+        for piece in &mut self.pieces {
+            let Content::Data { chunk, .. } = &mut piece.content else { continue };
+            let chunk = if let Some(chunk) = chunk.take() {
+                chunk
+            } else {
+                let mut bytes = vec![0; to_usize(piece.bytes())];
+                let mut rest = bytes.as_mut_slice();
+                for run in &piece.runs {
+                    let (part, behind) = rest.split_at_mut(to_usize(run.length));
+                    self.reader.fill(run.disk, part)?;
+                    rest = behind;
+                }
+                Chunk::new(piece.extents(), bytes)
+            };
+            for cleared in self.judgement.release(chunk)? {
+                take(cleared)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_summary(self) -> UnitSummary {
+        let held = self.judgement.held();
+        let mut classes = Vec::new();
+        let mut clearance = Clearance::default();
+        let mut records = Vec::new();
+        for piece in self.pieces {
+            let bytes = piece.bytes();
+            let extents = piece.extents();
+            match piece.content {
+                Content::Dropped => classes.push((Class::Dropped, bytes)),
+                Content::Unreadable => classes.push((Class::Unscannable(Reason::Unreadable), bytes)),
+                Content::Zero => {
+                    classes.push((Class::Hole, bytes));
+                    clearance.add(&self.judgement, &extents);
+                }
+                Content::Data { record, .. } => {
+                    records.extend(record);
+                    let kept = extents.iter().flat_map(|extent| subtract(*extent, held));
+                    let passing: u64 = kept.map(|extent| extent.length).sum();
+                    if let Some(reason) = self.judgement.unscannable() {
+                        classes.push((Class::Unscannable(reason), bytes));
+                    } else {
+                        classes.push((Class::Cleared, passing));
+                        classes.push((Class::Held, bytes - passing));
+                    }
+                    clearance.add(&self.judgement, &extents);
+                }
+            }
+        }
+        UnitSummary {
+            kind: self.place.kind,
+            view: self.place.view,
+            bytes: classes.iter().map(|(_, bytes)| bytes).sum(),
+            held: held_extents(&self.place, held, &self.findings, &self.unscannable),
+            records,
+            classes,
+            clearance,
+            terminates: self.judgement.terminates(),
+            strictest: self.judgement.strictest(),
+            findings: self.findings,
+            unscannable: self.unscannable,
+        }
+    }
+}
+
+fn held_extents(
+    place: &Place<'_>,
+    held: &[Extent],
+    findings: &[Finding],
+    unscannable: &BTreeSet<Reason>,
+) -> Vec<HeldExtent> {
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let holding = findings.iter().filter(|finding| finding.action >= Action::Hold);
+    let mut reasons: BTreeSet<String> = holding.map(|finding| finding.detector.clone()).collect();
+    reasons.extend(unscannable.iter().map(|reason| format!("unscannable:{}", reason.name())));
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
+    held.iter().map(|&extent| HeldExtent { extent, reasons: reasons.clone(), path: path.clone() }).collect()
+}
