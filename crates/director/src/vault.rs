@@ -148,6 +148,7 @@ impl<'a> Check<'a> {
         let (manifest, digest) = Manifest::read(&path, id, &wrapping)?;
         let segments = Arc::new(Segments::new(self.directory.join("segments")));
         self.check_chunks(&manifest, &tenant_key, &segments);
+        self.check_index(&manifest, &wrapping)?;
         self.check_segments(&manifest, &segments)?;
         self.check_disks(&manifest, &digest, &segments);
         Ok(())
@@ -167,6 +168,30 @@ impl<'a> Check<'a> {
             }
             self.checked.fetch_add(u64::from(chunk.length), Ordering::Relaxed);
         }
+    }
+
+    /// The ledger lists the VM, and has an entry that opens for each of its chunks: the next
+    /// transfer relies on these.
+    fn check_index(&mut self, manifest: &Manifest, wrapping: &Key) -> Result<(), Error> {
+        let ledger = crate::ledger::Ledger::open(&self.directory.join("state.db"))?;
+        let transfer = &self.statement.predicate.transfer;
+        let listed = |vm: &VmRow| {
+            vm.transfer == transfer.id
+                && vm.name == transfer.vm
+                && vm.vdc == transfer.vdc
+                && vm.state == transfer.state
+        };
+        if !ledger.vms(DEFAULT_VDC)?.iter().any(listed) {
+            self.fail(format!("the ledger does not list {:?} as the statement does", transfer.vm));
+        }
+        for chunk in &manifest.chunks {
+            match ledger.find_chunks(DEFAULT_VDC, wrapping, &[chunk.id]) {
+                Ok(found) if found.iter().all(Option::is_some) => {}
+                Ok(_) => self.fail(format!("the ledger has no index entry of chunk {}", chunk.id)),
+                Err(error) => self.fail(format!("the ledger is damaged: {}", describe(&error))),
+            }
+        }
+        Ok(())
     }
 
     /// The segments that the VM brought hold its chunks and nothing else.
