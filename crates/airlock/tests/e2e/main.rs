@@ -5,6 +5,7 @@
 
 mod demo;
 mod errors;
+mod help;
 mod judges;
 mod large;
 mod progress;

@@ -84,3 +84,41 @@ fn killed_director_resumes() {
     bench.airlock("verify").arg(text_of(&json["evidence"])).arg("--vault").arg(&data).expect(0);
     assert_identical(&image, &bench.export("vm", &data, "out.raw"));
 }
+
+/// An interrupt ends a transfer cleanly, with its own code and a hint, and it resumes.
+#[test]
+fn interrupted_transfer_resumes() {
+    let bench = Bench::new();
+    let image = bench.clean_disk(NOISE_BYTES);
+    let dest = bench.path("dest");
+    let args: [&dyn AsRef<std::ffi::OsStr>; 6] = [&image, &dest, &"--streams", &"2", &"--name", &"vm"];
+    let child = bench.start_transfer(&list(&args));
+    wait_for_middle(&dest, &child);
+    child.terminate().expect("interrupt");
+    let ended = child.wait(LIMIT).expect("it ends");
+    assert_eq!(ended.code, Some(130), "{:?}", ended.lines);
+    assert!(ended.lines.iter().any(|line| line.contains("--resume")), "{:?}", ended.lines);
+    assert_unfinished(&dest);
+    let json = bench.airlock("transfer").args(list(&args)).arg("--resume").expect(0).json();
+    assert_resumed(&json);
+    assert_identical(&image, &bench.export("vm", &dest, "out.raw"));
+}
+
+/// Without `--resume` a transfer begins anew, and what the unfinished one had brought is not kept.
+#[test]
+fn without_resume_it_begins_anew() {
+    let bench = Bench::new();
+    let image = bench.clean_disk(NOISE_BYTES);
+    let dest = bench.path("dest");
+    let args: [&dyn AsRef<std::ffi::OsStr>; 6] = [&image, &dest, &"--streams", &"2", &"--name", &"vm"];
+    let mut child = bench.start_transfer(&list(&args));
+    wait_for_middle(&dest, &child);
+    child.kill().expect("kill");
+    let json = bench.airlock("transfer").args(list(&args)).expect(0).json();
+    assert_eq!(json["stats"]["bytes_resumed"], 0);
+    let kept = bytes_under(&dest.join("segments"));
+    let sent = u64_of(&json["stats"]["bytes_sent"]);
+    assert!(kept < sent + (sent >> 4), "{kept} bytes are kept of {sent}");
+    assert_eq!(files_ending(&dest.join("chamber"), "key").len(), 0);
+    bench.airlock("verify").arg(text_of(&json["evidence"])).arg("--vault").arg(&dest).expect(0);
+}

@@ -188,6 +188,11 @@ impl Run {
         self
     }
 
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Runs it to its end, and fails if it ends with another code.
     #[track_caller]
     pub(crate) fn expect(mut self, code: i32) -> Ran {

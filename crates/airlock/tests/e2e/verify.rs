@@ -111,3 +111,27 @@ fn flipped_vault_fails() {
     }
     kept.verify_vault(0);
 }
+
+/// One flipped bit in what the ledger says of the VM, or in its index of chunks, is noticed.
+#[test]
+fn flipped_ledger_fails() {
+    let kept = keep();
+    let ledger = kept.dest.join("state.db");
+    let bytes = std::fs::read(&ledger).expect("ledger");
+    let places = |text: &[u8]| -> Vec<usize> {
+        bytes.windows(text.len()).enumerate().filter(|(_, at)| *at == text).map(|(at, _)| at).collect()
+    };
+    let states = places(b"active-withheld");
+    assert!(states.len() >= 2, "the transfer and the VM have a state");
+    // A row of the index: the tenant, 32 bytes that name a chunk, and what is sealed.
+    let binary = |at: &usize| bytes[at + 7..at + 39].iter().filter(|byte| !byte.is_ascii()).count() > 4;
+    let sealed: Vec<usize> = places(b"default").into_iter().filter(binary).map(|at| at + 60).collect();
+    assert!(sealed.len() >= 4, "the index has {} rows", sealed.len());
+    for position in states.into_iter().chain(sealed.into_iter().take(8)) {
+        with_flipped_byte(&ledger, position, || {
+            let said = kept.verify_vault(6);
+            assert!(said.contains("ledger"), "byte {position}: {said}");
+        });
+    }
+    kept.verify_vault(0);
+}
