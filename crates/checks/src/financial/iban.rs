@@ -103,10 +103,14 @@ impl Iban {
         }
     }
 
-    /// Reads a number that starts at the anchor: its letters in upper case, and the
+    /// Returns whether a right number in groups of four starts `text`.
+    pub(super) fn starts_grouped(&self, text: &[u8]) -> bool {
+        self.read(text).is_some_and(|(.., grouped)| grouped)
+    }
+
+    /// Reads a number at the start of `text`: its letters in upper case, and the
     /// characters that it takes; whether it is grouped by four.
-    fn read(&self, window: &Window<'_>) -> Option<([u8; LENGTH_MAX], usize, usize, bool)> {
-        let text = window.after;
+    fn read(&self, text: &[u8]) -> Option<([u8; LENGTH_MAX], usize, usize, bool)> {
         let structure = self.structures.get(country(*text.first()?, *text.get(1)?))?;
         if structure.is_empty() {
             return None;
@@ -167,7 +171,7 @@ impl Detector for Iban {
     }
 
     fn verify(&self, window: &Window<'_>) -> Option<Hit> {
-        let (number, length, characters, grouped) = self.read(window)?;
+        let (number, length, characters, grouped) = self.read(window.after)?;
         if !alone(window, length, characters) {
             return None;
         }

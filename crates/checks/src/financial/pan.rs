@@ -45,6 +45,7 @@ pub struct Pan {
     issuers: Issuers,
     test_numbers: Vec<String>,
     words: Words,
+    iban: super::Iban,
 }
 
 impl Default for Pan {
@@ -82,6 +83,7 @@ impl Pan {
             issuers: Issuers::new(&rule.data.issuers),
             test_numbers: rule.data.test_numbers,
             words: rule.data.words,
+            iban: super::Iban::new(),
         }
     }
 
@@ -257,7 +259,7 @@ impl Pan {
         let named = self.words.names(key) || self.words.names(column);
         let denied = !named && (self.words.denies(key) || self.words.denies(column));
         let context = named || self.words.near(window, 0, end);
-        let mut score = number.score + variety(number.digits());
+        let mut score = number.score + variety(number.digits(), context);
         score += i32::from(context) * 2 - i32::from(denied) * 2;
         score += match expiry_after(window, end) {
             Some(near) if near <= 12 => 2,
@@ -279,6 +281,17 @@ impl Pan {
             _ => 0,
         };
         Some(score)
+    }
+
+    /// Returns whether groups from `first` on are the later groups of an account number.
+    fn is_inside_iban(&self, window: &Window<'_>, first: usize) -> bool {
+        let ahead = isize::try_from(first).unwrap_or(0);
+        (1..=4).any(|groups| {
+            let before = window.before(ahead, groups * 5);
+            let heads = matches!(before, [a, b, c, d, ..]
+                if a.is_ascii_uppercase() && b.is_ascii_uppercase() && c.is_ascii_digit() && d.is_ascii_digit());
+            heads && self.iban.starts_grouped(&[before, window.after(ahead, 40)].concat())
+        })
     }
 
     /// Counts other numbers nearby that are card numbers, and that are not.
@@ -405,7 +418,7 @@ fn expiry_after(window: &Window<'_>, end: isize) -> Option<usize> {
 }
 
 /// What the digits themselves say: people type 4444444444444448, banks do not.
-fn variety(digits: &[u8]) -> i32 {
+fn variety(digits: &[u8], context: bool) -> i32 {
     let mut counts = [0_usize; 10];
     for digit in digits {
         counts[usize::from(digit.wrapping_sub(b'0') % 10)] += 1;
@@ -415,6 +428,8 @@ fn variety(digits: &[u8]) -> i32 {
         counts.iter().any(|count| *count > 7) || counts.iter().filter(|count| **count > 4).count() > 1;
     let few = match distinct {
         0..=4 => -3,
+        // Words that say what it is count for more than how often a digit comes.
+        _ if context => return 0,
         5 if digits.len() > 14 => -2,
         _ => 0,
     };
@@ -459,6 +474,9 @@ impl Detector for Pan {
             _ => self.grouped(window)?,
         };
         if !number.grouped && (track1(window).is_some() || track2(window).is_some()) {
+            return None;
+        }
+        if number.grouped && self.is_inside_iban(window, number.first) {
             return None;
         }
         let brand = self.issuers.brand(number.digits())?;

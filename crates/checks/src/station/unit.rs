@@ -273,14 +273,16 @@ impl<'a> Worker<'a> {
         }
         let mut begun = 0;
         for (start, end) in ends {
-            self.inspect_stretch(start, &stretches[begun..end]);
+            self.inspect_stretch(place, start, &stretches[begun..end]);
             begun = end;
         }
         self.stretches = stretches;
         self.matches.iter().map(|found| self.finding(place, found, false)).collect()
     }
 
-    fn inspect_stretch(&mut self, start: u64, bytes: &[u8]) {
+    /// Inspects a stretch of the disk with what lies around it. A block that begins behind zeros
+    /// begins a stream of its own: what lies there, such as a deleted file, has a beginning.
+    fn inspect_stretch(&mut self, place: &Place<'_>, start: u64, bytes: &[u8]) {
         let end = start + bytes.len() as u64;
         let cuts = self.cuts;
         let cut = |at: u64| cuts.contains(&Some(at));
@@ -295,28 +297,38 @@ impl<'a> Worker<'a> {
         let before = context(start - before_length, before_length);
         let after = context(end, after_length);
         let first = self.matches.len();
-        self.scanner.start(start - before.len() as u64);
-        for part in [&before, bytes, &after] {
+        let begins = begins(&before, bytes, start - place.volume.extent.offset, place.volume.block_bytes);
+        let ends = begins.iter().skip(1).copied().chain([bytes.len()]);
+        for (&from, to) in begins.iter().zip(ends) {
+            let lead =
+                if from == 0 && cut(start) && !ends_in_zeros(&before) { before.as_slice() } else { &[] };
+            let trail = if to == bytes.len() && cut(end) { after.as_slice() } else { &[] };
+            self.scan(start + from as u64 - lead.len() as u64, &[lead, &bytes[from..to], trail]);
+        }
+        let extent = Extent::new(start, bytes.len() as u64);
+        keep(&mut self.matches, first, |found| found.intersect(&extent).is_some());
+        // What lies across the edge of a place is looked at apart from what lies within, so that
+        // neither can make the other look like part of something longer.
+        let edge = bytes.len().min(to_usize(EDGE_CONTEXT_BYTES));
+        if !cut(start) && !ends_in_zeros(&before) {
+            let from = self.matches.len();
+            self.scan(start - before.len() as u64, &[&before, &bytes[..edge]]);
+            keep(&mut self.matches, from, |found| found.offset < start && start < found.end());
+        }
+        if !cut(end) {
+            let from = self.matches.len();
+            self.scan(end - edge as u64, &[&bytes[bytes.len() - edge..], &after]);
+            keep(&mut self.matches, from, |found| found.offset < end && end < found.end());
+        }
+    }
+
+    /// Scans one stream that begins at `offset`.
+    fn scan(&mut self, offset: u64, parts: &[&[u8]]) {
+        self.scanner.start(offset);
+        for part in parts {
             self.scanner.feed(part, &mut self.matches);
         }
         self.scanner.finish(&mut self.matches);
-        let glued = |left: Option<&u8>, right: Option<&u8>| matches!((left, right), (Some(l), Some(r)) if l.is_ascii_alphanumeric() && r.is_ascii_alphanumeric());
-        // Letters or digits of a neighbour can make a value look like part of something longer.
-        if (!cut(start) && glued(before.last(), bytes.first()))
-            || (!cut(end) && glued(bytes.last(), after.first()))
-        {
-            self.scanner.start(start);
-            self.scanner.feed(bytes, &mut self.matches);
-            self.scanner.finish(&mut self.matches);
-        }
-        let mut seen = BTreeSet::new();
-        let mut position = 0;
-        let extent = Extent::new(start, bytes.len() as u64);
-        self.matches.retain(|found| {
-            position += 1;
-            let inside = Extent::new(found.offset, found.length).intersect(&extent).is_some();
-            position <= first || (inside && seen.insert((found.offset, found.length, found.detector)))
-        });
     }
 
     fn finding(&self, place: &Place<'_>, found: &Match, logical: bool) -> Finding {
@@ -365,6 +377,44 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Bytes of zeros that end whatever lies before them; no text in any encoding has so many.
+const ENDING_ZEROS: usize = 16;
+
+fn ends_in_zeros(bytes: &[u8]) -> bool {
+    bytes.iter().rev().take(ENDING_ZEROS).all(|byte| *byte == 0)
+}
+
+/// Drops matches from `first` on whose bytes are not the ones asked for, and equal ones.
+fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Extent) -> bool) {
+    let mut seen = BTreeSet::new();
+    let mut position = 0;
+    matches.retain(|found| {
+        position += 1;
+        let extent = Extent::new(found.offset, found.length);
+        position <= first || (wanted(&extent) && seen.insert((extent, found.detector)))
+    });
+}
+
+/// Returns where in `bytes` streams begin: at the start, and at every block behind zeros.
+/// `offset` is where in the volume the bytes begin.
+fn begins(before: &[u8], bytes: &[u8], offset: u64, block_bytes: u32) -> Vec<usize> {
+    let block = u64::from(block_bytes.max(512));
+    let mut begins = vec![0];
+    let mut at = to_usize((block - offset % block) % block);
+    while at < bytes.len() {
+        let zeros = if at < ENDING_ZEROS {
+            ends_in_zeros(before) && is_zero(&bytes[..at])
+        } else {
+            ends_in_zeros(&bytes[..at])
+        };
+        if at > 0 && zeros && bytes[at] != 0 {
+            begins.push(at);
+        }
+        at += to_usize(block);
+    }
+    begins
+}
+
 /// Turns a length of bytes that are in memory into an index.
 pub(super) fn to_usize(length: u64) -> usize {
     usize::try_from(length).expect("units are far smaller than the address space")
@@ -395,5 +445,25 @@ fn offset_in_place(place: &Place<'_>, disk: u64) -> u64 {
             run.logical + (disk - run.disk)
         }
         _ => disk.saturating_sub(place.volume.extent.offset),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(before: &[u8], bytes: &[u8], offset: u64, expected: &[usize]) {
+        assert_eq!(begins(before, bytes, offset, 512), expected);
+    }
+
+    #[test]
+    fn a_stream_begins_at_a_block_behind_zeros() {
+        let text = [b'a'; 512];
+        let padded = [[b'a'; 256].as_slice(), &[0; 256]].concat();
+        check(&[], &[text, text].concat(), 0, &[0]);
+        check(&[], &[padded.as_slice(), &text, &padded, &[0; 512], &text].concat(), 0, &[0, 512, 2048]);
+        check(&[], &[&padded[..500], &text].concat(), 12, &[0, 500]);
+        check(&[0; 16], &[&[0; 4], text.as_slice()].concat(), 508, &[0, 4]);
+        check(&[b't'; 20], &[&[0; 4], text.as_slice()].concat(), 508, &[0]);
     }
 }
