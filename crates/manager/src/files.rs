@@ -40,10 +40,7 @@ impl Files {
                     links += 1;
                 } else if metadata.is_dir() {
                     if depth >= DEPTH_MAX {
-                        return Err(std::io::Error::other(format!(
-                            "{} folders inside each other",
-                            DEPTH_MAX
-                        )));
+                        return Err(std::io::Error::other(format!("{DEPTH_MAX} folders inside each other")));
                     }
                     folders.push((name, depth + 1));
                 } else if metadata.is_file() {

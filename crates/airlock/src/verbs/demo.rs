@@ -6,6 +6,7 @@ use super::Context;
 use super::report::Clock;
 use crate::cli::{DemoArgs, ProgressStyle};
 use crate::failure::{Code, Failure};
+use crate::progress::Meter;
 use crate::{output, site, stats};
 use airlock_checks::{Progress, Rules, malware::HashList};
 use airlock_director::{Check, Config, DEFAULT_VDC, Director, Server};
@@ -160,7 +161,8 @@ impl Demo {
             Ok(link)
         };
         let progress = Arc::new(Progress::default());
-        let outcome = super::transfer::send(&offer, &connect, &progress, ProgressStyle::None)?;
+        let meter = Meter::start("sending", Arc::clone(&progress), ProgressStyle::None);
+        let outcome = super::transfer::send(&offer, &connect, &progress, &meter)?;
         self.evidence.push(self.cloud().join("evidence").join(format!("{}.json", outcome.id)));
         Ok(outcome)
     }

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::report::{Clock, CoverageJson, ResultLine, Usage, coverage_text, limited};
-use crate::cli::{Format, OnFail, ProgressStyle, TransferArgs};
+use crate::cli::{Format, OnFail, TransferArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
@@ -57,6 +57,9 @@ enum Destination {
 pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
     let destination = parse_destination(&args.dest)?;
+    let progress = Arc::new(Progress::default());
+    cancel_on_interrupt(&progress);
+    let meter = Meter::start("opening", Arc::clone(&progress), context.progress);
     let home = site::home()?;
     let (policy, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
     let rules = site::rules(&args.rules, &home)?;
@@ -66,11 +69,9 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
         return Err(TransferError::NoDisk(source.path().to_path_buf()).into());
     }
     if args.plan {
-        return plan(context, args, &source, &rules, &policy);
+        return plan(context, args, &source, &rules, &policy, &progress, meter);
     }
     let key = site::signing_key(&home)?;
-    let progress = Arc::new(Progress::default());
-    cancel_on_interrupt(&progress);
     let vdc = match &destination {
         Destination::Directory(_) => DEFAULT_VDC.to_owned(),
         Destination::Remote { vdc, .. } => vdc.clone(),
@@ -93,7 +94,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     let outcome = match &destination {
         Destination::Directory(directory) => {
             let director = embedded(directory, args.dest_policy.as_deref(), &rules)?;
-            to_embedded(&director, &offer, &progress, context.progress)?
+            to_embedded(&director, &offer, &progress, &meter)?
         }
         Destination::Remote { address, .. } => {
             let connector = connector(args.identity.as_deref())?;
@@ -101,9 +102,10 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
                 let link: Box<dyn Link> = Box::new(connector.connect(address)?);
                 Ok(link)
             };
-            send(&offer, &connect, &progress, context.progress)?
+            send(&offer, &connect, &progress, &meter)?
         }
     };
+    drop(meter);
     let evidence = write_evidence(args, &destination, &home, &outcome)?;
     report(context, args, &offer, &outcome, &evidence, &clock, &progress)
 }
@@ -146,8 +148,8 @@ pub(crate) fn embedded(
 fn to_embedded(
     director: &Director,
     offer: &Offer<'_>,
-    progress: &Arc<Progress>,
-    style: ProgressStyle,
+    progress: &Progress,
+    meter: &Meter,
 ) -> Result<Outcome, Failure> {
     std::thread::scope(|scope| {
         let connect = || {
@@ -163,7 +165,7 @@ fn to_embedded(
             let link: Box<dyn Link> = Box::new(here);
             Ok(link)
         };
-        send(offer, &connect, progress, style)
+        send(offer, &connect, progress, meter)
     })
 }
 
@@ -178,14 +180,14 @@ pub(crate) fn connector(path: Option<&Path>) -> Result<Connector, Failure> {
     Connector::new(&identity).map_err(|error| Failure::of(Code::Error, &error))
 }
 
-/// Runs a transfer with progress.
+/// Runs a transfer and tells the meter about it.
 pub(crate) fn send(
     offer: &Offer<'_>,
     connect: &Connect<'_>,
-    progress: &Arc<Progress>,
-    style: ProgressStyle,
+    progress: &Progress,
+    meter: &Meter,
 ) -> Result<Outcome, Failure> {
-    let meter = Meter::start("connecting", Arc::clone(progress), style);
+    meter.phase("connecting", None);
     let mut stage = |stage| match stage {
         Stage::Sending => meter.phase("inspecting and sending", None),
         Stage::Checking(done, total) => meter.phase("director inspects", Some((done, total))),
@@ -200,13 +202,13 @@ fn plan(
     source: &Source,
     rules: &airlock_checks::Rules,
     policy: &Document,
+    progress: &Progress,
+    meter: Meter,
 ) -> Result<Code, Failure> {
     let (destination, _) = site::policy(args.dest_policy.as_deref())?;
     let effective = Effective::merge(policy, &destination);
-    let progress = Arc::new(Progress::default());
-    cancel_on_interrupt(&progress);
-    let meter = Meter::start("planning", Arc::clone(&progress), context.progress);
-    let report = super::scan::inspect(source, rules, &effective, stats::processors(), &progress)?;
+    meter.phase("planning", None);
+    let report = super::scan::inspect(source, rules, &effective, stats::processors(), progress)?;
     drop(meter);
     let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
     let coverage = &report.coverage;

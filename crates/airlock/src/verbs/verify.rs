@@ -4,25 +4,32 @@ use super::Context;
 use crate::cli::{Format, VerifyArgs};
 use crate::failure::{Code, Failure};
 use crate::output;
+use crate::progress::Meter;
+use airlock_checks::Progress;
 use airlock_director::Check;
 use airlock_evidence::{PublicKey, Statement, verify};
 use airlock_model::Escaped;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &VerifyArgs) -> Result<Code, Failure> {
     let path = &args.evidence;
     let evidence = std::fs::read(path).map_err(|error| Failure::io("read evidence", path, &error))?;
     let pins = [pin(args.source_key.as_deref())?, pin(args.destination_key.as_deref())?];
-    let checked = AtomicU64::new(0);
+    let progress = Arc::new(Progress::default());
+    let meter = Meter::start("verifying", Arc::clone(&progress), context.progress);
     let (statement, failures) = match verify(&evidence, pins) {
         Err(failure) => (None, vec![failure.to_string()]),
         Ok(statement) => {
-            let check = |vault| Check::new(vault, &statement, &checked).run(&evidence);
+            let sizes = statement.predicate.disks.iter().map(|disk| disk.destination_coverage.cleared);
+            progress.total.store(sizes.sum(), Ordering::Relaxed);
+            let check = |vault| Check::new(vault, &statement, &progress.done).run(&evidence);
             let failures = args.vault.as_deref().map(check).unwrap_or_default();
             (Some(statement), failures)
         }
     };
+    drop(meter);
     let code = if failures.is_empty() { Code::Clean } else { Code::Verification };
     match context.format {
         Format::Json => output::json(&serde_json::json!({
