@@ -195,25 +195,27 @@ impl Run {
 
     /// Runs it to its end, and fails if it ends with another code.
     #[track_caller]
-    pub(crate) fn expect(mut self, code: i32) -> Ran {
+    pub(crate) fn expect(self, code: i32) -> Ran {
+        let arguments: Vec<_> = self.command.get_args().map(OsStr::to_owned).collect();
+        let ran = self.end();
+        let head: String = ran.out.chars().take(3000).collect();
+        assert_eq!(ran.code, Some(code), "{arguments:?}\n{head}\n{}", ran.err);
+        ran
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn end(mut self) -> Ran {
         let output = self.command.stdin(Stdio::null()).output().expect("the command runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        let ran = Ran { out: text(output.stdout), err: text(output.stderr) };
-        let head: String = ran.out.chars().take(3000).collect();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{:?}\n{head}\n{}",
-            self.command.get_args().collect::<Vec<_>>(),
-            ran.err
-        );
-        ran
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
 /// What a run printed.
 #[derive(Debug)]
 pub(crate) struct Ran {
+    /// The exit code; none where a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }

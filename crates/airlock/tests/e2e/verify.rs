@@ -121,17 +121,27 @@ fn flipped_ledger_fails() {
     let places = |text: &[u8]| -> Vec<usize> {
         bytes.windows(text.len()).enumerate().filter(|(_, at)| *at == text).map(|(at, _)| at).collect()
     };
-    let states = places(b"active-withheld");
-    assert!(states.len() >= 2, "the transfer and the VM have a state");
     // A row of the index: the tenant, 32 bytes that name a chunk, and what is sealed.
     let binary = |at: &usize| bytes[at + 7..at + 39].iter().filter(|byte| !byte.is_ascii()).count() > 4;
-    let sealed: Vec<usize> = places(b"default").into_iter().filter(binary).map(|at| at + 60).collect();
-    assert!(sealed.len() >= 4, "the index has {} rows", sealed.len());
-    for position in states.into_iter().chain(sealed.into_iter().take(8)) {
-        with_flipped_byte(&ledger, position, || {
-            let said = kept.verify_vault(6);
-            assert!(said.contains("ledger"), "byte {position}: {said}");
-        });
+    let sealed = places(b"default").into_iter().filter(binary).map(|at| at + 60).take(24).collect();
+    // SQLite leaves old copies of rows in unused space, and a flip in these means nothing.
+    for (what, places) in [("state", places(b"active-withheld")), ("index", sealed)] {
+        let mut noticed = 0;
+        for position in places {
+            with_flipped_byte(&ledger, position, || {
+                let run = kept.bench.airlock("verify").arg(&kept.evidence).arg("--vault").arg(&kept.dest);
+                let ran = run.args(["--format", "table"]).end();
+                match ran.code {
+                    Some(0) => {}
+                    code => {
+                        assert_eq!(code, Some(6), "{}", ran.err);
+                        assert!(ran.err.contains("ledger"), "byte {position}: {}", ran.err);
+                        noticed += 1;
+                    }
+                }
+            });
+        }
+        assert!(noticed >= 2, "{what}: {noticed} noticed");
     }
     kept.verify_vault(0);
 }
