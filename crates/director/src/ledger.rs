@@ -10,7 +10,7 @@ use crate::keys::{self, Key};
 use crate::segment::Stored;
 use airlock_model::ChunkId;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const SCHEMA: &str = "
@@ -80,13 +80,35 @@ pub(crate) struct Sealing<'a> {
 }
 
 /// The database.
+///
+/// While a director has it open, nothing says what its bytes should be. A clean close
+/// writes the BLAKE3 of the file beside it, so that from then on every byte of it is accounted for,
+/// those that SQLite does not use as well.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     connection: Mutex<Connection>,
+    /// Where the digest goes at the end; nowhere for a ledger that is only looked at.
+    digest: Option<PathBuf>,
+}
+
+/// Returns the file that holds the digest of a closed ledger.
+fn digest_path(path: &Path) -> PathBuf {
+    path.with_extension("db.blake3")
+}
+
+fn digest_of(path: &Path) -> Result<String, Error> {
+    let bytes = std::fs::read(path).map_err(Error::file("read", path))?;
+    Ok(format!("{}\n", blake3::hash(&bytes).to_hex()))
 }
 
 impl Ledger {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let digest = digest_path(path);
+        match std::fs::remove_file(&digest) {
+            Ok(()) => keys::sync_parent(&digest)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::file("remove", &digest)(error)),
+        }
         let connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -101,7 +123,29 @@ impl Ledger {
             ));
         }
         connection.execute_batch(SCHEMA)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), digest: Some(digest) })
+    }
+
+    /// Opens a ledger to look at it, without changing a byte.
+    pub(crate) fn look_at(path: &Path) -> Result<Self, Error> {
+        let log = path.with_extension("db-wal");
+        let closed = std::fs::metadata(&log).map_or(true, |log| log.len() == 0);
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+        let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let uri = if closed { format!("file:{name}?immutable=1") } else { format!("file:{name}") };
+        let connection = Connection::open_with_flags(uri, flags)?;
+        Ok(Self { connection: Mutex::new(connection), digest: None })
+    }
+
+    /// Says whether the file of a closed ledger is, byte for byte, what it was when it was closed.
+    /// One that is open, or that a crash left open, has nothing to be compared with.
+    pub(crate) fn is_as_closed(path: &Path) -> Result<bool, Error> {
+        match std::fs::read_to_string(digest_path(path)) {
+            Ok(expected) => Ok(digest_of(path)? == expected),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            // A digest that is no text any more was altered itself.
+            Err(_) => Ok(false),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
@@ -282,6 +326,23 @@ impl Ledger {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let Some(digest) = self.digest.take() else { return };
+        let path = digest.with_extension("");
+        let Ok(connection) = self.connection.get_mut() else { return };
+        let closed = connection.pragma_update(None, "wal_checkpoint", "truncate").map_err(Error::from);
+        let written = closed.and_then(|()| {
+            let text = digest_of(&path)?;
+            std::fs::write(&digest, text).map_err(Error::file("write", &digest))
+        });
+        if let Err(error) = written {
+            // The next clean close makes up for it; until then the file is checked as an open one.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the ledger was not closed cleanly");
+        }
     }
 }
 

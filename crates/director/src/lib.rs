@@ -12,7 +12,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `state.db` | the ledger (SQLite) |
+//! | `state.db` | the ledger (SQLite); `state.db.blake3` after a clean close |
 //! | `site.key` | seed of the signing key |
 //! | `tls/` | its authority and identities |
 //! | `tenants/T.name.key`, `T.wrap.key` | what names a tenant's chunks, and what wraps their keys |

@@ -2,7 +2,7 @@
 
 use crate::chamber::root_of;
 use crate::keys::Key;
-use crate::ledger::{VmRow, parse_id};
+use crate::ledger::{Ledger, VmRow, parse_id};
 use crate::manifest::Manifest;
 use crate::sealed_disk::SealedDisk;
 use crate::segment::{SegmentId, Segments};
@@ -108,7 +108,11 @@ impl<'a> Check<'a> {
         if !path.exists() {
             return Err(Error::NotFound(format!("ledger {}", path.display())));
         }
-        let ledger = crate::ledger::Ledger::open(&path)?;
+        if !Ledger::is_as_closed(&path)? {
+            let path = path.display();
+            return Ok(Some(format!("the ledger {path} was altered after the director closed it")));
+        }
+        let ledger = Ledger::look_at(&path)?;
         if let Some(damage) = ledger.integrity()? {
             return Ok(Some(format!("the ledger {} is damaged: {damage}", path.display())));
         }
@@ -173,7 +177,7 @@ impl<'a> Check<'a> {
     /// The ledger lists the VM, and has an entry that opens for each of its chunks: the next
     /// transfer relies on these.
     fn check_index(&mut self, manifest: &Manifest, wrapping: &Key) -> Result<(), Error> {
-        let ledger = crate::ledger::Ledger::open(&self.directory.join("state.db"))?;
+        let ledger = Ledger::look_at(&self.directory.join("state.db"))?;
         let transfer = &self.statement.predicate.transfer;
         let listed = |vm: &VmRow| {
             vm.transfer == transfer.id

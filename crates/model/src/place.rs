@@ -110,7 +110,8 @@ pub struct Place<'m> {
     pub path: &'m [u8],
     /// Logical size in bytes: the file's length, or the sum of the runs.
     pub size: u64,
-    /// Where its bytes lie, in logical order. Logical gaps between runs read as zeros.
+    /// Where its bytes lie, in logical order. Logical gaps between runs read as zeros. Those of slack
+    /// count from the first byte of the file.
     pub runs: &'m [Run],
     /// Whether the bytes belong to another place, too (a file's data kept inside its inode):
     /// a view is inspected, and counted and sent only as part of that other place.

@@ -10,6 +10,7 @@ pub(super) fn part_of(runs: &[Run], logical: u64, length: u64) -> Vec<Run> {
     let wanted = Extent::new(logical, length);
     // Long lists of runs are counted already: their logical offsets are running sums.
     let summed = runs.len() > 16
+        && runs[0].logical == 0
         && runs.windows(2).take(16).all(|two| two[0].logical + two[0].length == two[1].logical);
     let first = if summed { runs.partition_point(|run| run.logical + run.length <= logical) } else { 0 };
     let mut at = if summed { runs.get(first).map_or(0, |run| run.logical) } else { 0 };

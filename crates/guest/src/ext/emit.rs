@@ -204,7 +204,8 @@ struct Files<'s> {
     paths: Paths,
     /// Runs of the file at hand.
     file: Vec<Run>,
-    slack: Vec<Extent>,
+    /// Runs behind what the file holds, counted from its first byte.
+    slack: Vec<Run>,
     /// Bytes that views may still repeat.
     view_bytes_left: u64,
 }
@@ -255,8 +256,14 @@ impl Files<'_> {
                 _ => 0,
             };
             push_run(&mut self.file, Run { length: data, ..run });
-            let behind = Extent::new(run.disk.saturating_add(data), run.length.saturating_sub(data));
-            push(&mut self.slack, behind);
+            // The rest of a cluster has no place in the file: it follows what came before.
+            let least = self.slack.last().map_or(0, |last| last.logical.saturating_add(last.length));
+            let behind = Run {
+                logical: run.logical.saturating_add(data).max(least),
+                disk: run.disk.saturating_add(data),
+                length: run.length.saturating_sub(data),
+            };
+            push_run(&mut self.slack, behind);
         }
     }
 
@@ -284,9 +291,8 @@ impl Files<'_> {
             _ => map.place(self.volume, PlaceKind::File, path, node.size, &self.file),
         }
         if !self.slack.is_empty() {
-            let runs = as_runs(&self.slack);
-            let size = self.slack.iter().map(|extent| extent.length).sum();
-            map.place(self.volume, PlaceKind::Slack, path, size, &runs);
+            let size = self.slack.iter().map(|run| run.length).sum();
+            map.place(self.volume, PlaceKind::Slack, path, size, &self.slack);
         }
         let bytes: u64 = whole.iter().map(|run| run.length).sum();
         if lost && bytes <= self.view_bytes_left {
