@@ -153,6 +153,10 @@ pub fn transfer(
     }
     let refused = report.decision == Decision::Terminate
         || (offer.on_fail == OnFail::Terminate && !report.held.is_empty());
+    let mut counts = count_of(report.findings.iter());
+    if report.findings_omitted > 0 {
+        counts.insert("source/omitted".into(), report.findings_omitted);
+    }
     let own = SourceReport {
         decision: if refused { Decision::Terminate } else { report.decision },
         rules: format!("blake3:{}", hex::encode(offer.rules.digest())),
@@ -162,7 +166,7 @@ pub fn transfer(
             coverage: report.coverage.clone(),
             holes: holes_of(&report),
         }],
-        counts: count_of(report.findings.iter()),
+        counts,
         findings: report.findings.iter().take(FINDINGS_LISTED_MAX).map(without_fingerprint).collect(),
     };
     let finish = serde_json::to_vec(&own).expect("a report is plain data");

@@ -24,7 +24,7 @@ struct ScanJson<'s> {
     coverage: CoverageJson,
     places: BTreeMap<&'static str, u64>,
     findings: &'s [Finding],
-    findings_total: usize,
+    findings_total: u64,
     oddities: Vec<OddityJson>,
     inventory: Inventory,
     stats: Stats,
@@ -171,7 +171,7 @@ fn json<'s>(
         coverage: coverage.into(),
         places,
         findings: limited(&report.findings, limit),
-        findings_total: report.findings.len(),
+        findings_total: report.findings.len() as u64 + report.findings_omitted,
         oddities: oddities.collect(),
         inventory: Inventory { packages: [], products: [] },
         stats: Stats {
@@ -213,7 +213,7 @@ fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String
     let held: u64 = report.held.iter().map(|held| held.extent.length).sum();
     out.push_str(&format!(
         "\n{} findings, {} held, {:.1} s\n{}\n",
-        report.findings.len(),
+        report.findings.len() as u64 + report.findings_omitted,
         output::bytes(held),
         clock.seconds(),
         decision_text(report.decision, report.incomplete)

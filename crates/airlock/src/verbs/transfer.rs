@@ -26,7 +26,7 @@ struct TransferJson<'t> {
     coverage: CoverageJson,
     coverage_destination: CoverageJson,
     findings: &'t [Finding],
-    findings_total: usize,
+    findings_total: u64,
     stats: Stats,
 }
 
@@ -303,7 +303,7 @@ fn report(
             coverage: (&outcome.report.coverage).into(),
             coverage_destination: (&there).into(),
             findings: limited(&findings, args.rules.findings_limit),
-            findings_total: findings.len(),
+            findings_total: findings.len() as u64 + outcome.report.findings_omitted,
             stats: Stats {
                 bytes_read: progress.read.load(Ordering::Relaxed),
                 bytes_sent: outcome.stats.sent,

@@ -1,7 +1,7 @@
 //! What `airlock scan` finds, and where it says that it lies.
 
 use crate::support::{Bench, assert_all_reported, assert_coverage_sums, text_of, to_qcow2, u64_of};
-use airlock_testkit::{Document, Encoding, Kind, PlantedDisk, PlantedDiskBuilder, Tree};
+use airlock_testkit::{Document, Encoding, Kind, PlantedDisk, PlantedDiskBuilder, Rng, Tree};
 use serde_json::Value;
 use std::path::Path;
 
@@ -111,4 +111,22 @@ fn scan_reads_a_folder_and_a_file() {
     }
     bench.airlock("scan").arg(tree.root().join("doc/readme.txt")).expect(0);
     bench.airlock("scan").arg(tree.root().join("empty")).expect(0);
+}
+
+/// A flood of findings is a limit that is reported: the file is held, memory and lists stay bounded.
+#[test]
+fn a_flood_of_findings_is_a_limit() {
+    let bench = Bench::new();
+    let mut rng = Rng::new(7);
+    let mut text = String::from("card number\n");
+    for _ in 0..30_000 {
+        text.push_str(&airlock_testkit::values::pan(airlock_testkit::values::Brand::Visa, &mut rng));
+        text.push('\n');
+    }
+    let file = bench.path("flood.csv");
+    std::fs::write(&file, &text).expect("write");
+    let json = bench.airlock("scan").arg(&file).expect(3).json();
+    assert_coverage_sums(&json["coverage"], text.len() as u64);
+    assert_eq!(u64_of(&json["coverage"]["unscannable"]["limit"]), text.len() as u64);
+    assert_eq!(json["findings"].as_array().expect("findings").len(), 20_000);
 }

@@ -19,7 +19,7 @@ mod runs;
 mod unit;
 
 pub use outcome::Outcome;
-pub use report::{HeldExtent, Report};
+pub use report::{FINDINGS_MAX, HeldExtent, Report};
 
 use crate::Rules;
 use airlock_disk::BlockSource;

@@ -8,6 +8,9 @@ use airlock_policy::{Clearance, Effective, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+/// Most findings that a report lists, about 25 MiB; the others are counted.
+pub const FINDINGS_MAX: usize = 50_000;
+
 /// What one unit came to.
 #[derive(Debug)]
 pub(super) struct UnitSummary {
@@ -38,8 +41,10 @@ pub struct HeldExtent {
 /// What a station has to say about a whole disk.
 #[derive(Debug)]
 pub struct Report {
-    /// Findings above `allow`, in the order of the disk.
+    /// Findings above `allow`, in the order of the disk, the first [`FINDINGS_MAX`] of them.
     pub findings: Vec<Finding>,
+    /// How many findings there were beyond those.
+    pub findings_omitted: u64,
     /// What became of every byte.
     pub coverage: Coverage,
     /// Bytes by kind of place.
@@ -61,6 +66,7 @@ pub struct Report {
 pub(super) struct Collector<'p> {
     tally: Tally<'p>,
     findings: Vec<Finding>,
+    omitted: u64,
     coverage: Coverage,
     places: BTreeMap<&'static str, u64>,
     root: RootBuilder,
@@ -76,6 +82,7 @@ impl<'p> Collector<'p> {
         Self {
             tally: Tally::new(policy, site),
             findings: Vec::new(),
+            omitted: 0,
             coverage: Coverage { total: disk_bytes, ..Coverage::default() },
             places: BTreeMap::new(),
             root: RootBuilder::default(),
@@ -111,19 +118,30 @@ impl<'p> Collector<'p> {
             let before = self.findings.len();
             self.findings.extend(reported);
             progress.findings.fetch_add((self.findings.len() - before) as u64, Ordering::Relaxed);
+            if self.findings.len() > 2 * FINDINGS_MAX {
+                self.shorten();
+            }
             let bytes: u64 = unit.held.iter().map(|held| held.extent.length).sum();
             progress.held.fetch_add(bytes, Ordering::Relaxed);
             self.held.extend(unit.held);
         }
     }
 
+    /// Keeps the first findings in the order of the disk: the same ones in whatever order they come.
+    fn shorten(&mut self) {
+        sort_findings(&mut self.findings);
+        self.omitted += self.findings.len().saturating_sub(FINDINGS_MAX) as u64;
+        self.findings.truncate(FINDINGS_MAX);
+    }
+
     pub(super) fn finish(mut self) -> Report {
         let by_disk = self.tally.decision();
         self.decision = self.decision.max(by_disk);
         self.found = self.found.max(by_disk);
-        sort_findings(&mut self.findings);
+        self.shorten();
         Report {
             findings: self.findings,
+            findings_omitted: self.omitted,
             coverage: self.coverage,
             places: self.places,
             root: self.root.finish(self.disk_bytes),

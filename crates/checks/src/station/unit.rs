@@ -17,6 +17,9 @@ use airlock_model::{
 use airlock_policy::{Chunk, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
 
+/// Most findings of one unit. One that has more is held as `unscannable: limit`: it is not listed
+/// to its end, and what is not known is not passed.
+const MATCHES_MAX: usize = 20_000;
 /// Bytes around a cut of our own that are looked at, too: the longest match.
 const CUT_CONTEXT_BYTES: u64 = 64 << 10;
 /// Bytes around the edge of a place that are looked at, too.
@@ -109,7 +112,12 @@ impl<'a> Worker<'a> {
         } else {
             self.inspect_part(&place, &mut pieces, retain)
         };
-        let object = self.object(&place, &runs, &pieces);
+        let crowded = findings.len() > MATCHES_MAX;
+        findings.truncate(MATCHES_MAX);
+        let mut object = self.object(&place, &runs, &pieces);
+        if crowded {
+            object.unscannable.insert(Reason::Limit);
+        }
         let touched: Vec<Vec<Extent>> =
             findings.iter().map(|finding| touched_by(&place, finding, whole)).collect();
         let mut judgement = self.policy.judge_touching(self.site, &object, &mut findings, &touched);
@@ -212,6 +220,7 @@ impl<'a> Worker<'a> {
                         self.scanner.start(run.logical);
                     }
                     self.scanner.feed(bytes, &mut self.matches);
+                    self.matches.truncate(MATCHES_MAX + 1);
                     expected = Some(run.logical + run.length);
                 }
                 if let Some(hasher) = &mut hasher {
@@ -329,6 +338,7 @@ impl<'a> Worker<'a> {
             self.scanner.feed(part, &mut self.matches);
         }
         self.scanner.finish(&mut self.matches);
+        self.matches.truncate(MATCHES_MAX + 1);
     }
 
     fn finding(&self, place: &Place<'_>, found: &Match, logical: bool) -> Finding {

@@ -151,9 +151,9 @@ fn a_dirty_image_is_read() {
 fn an_encrypted_image_is_refused() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let image = directory.path().join("disk.qcow2");
-    let options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10";
-    let secret = "secret,id=s,data=0123456789";
-    run("qemu-img", &["create", "-q", "-f", "qcow2", "--object", secret, "-o", options, text(&image), "4M"]);
+    // qemu-img times its key derivation and gives up where the clock is coarse; the header alone decides.
+    run("qemu-img", &["create", "-q", "-f", "qcow2", text(&image), "4M"]);
+    patch(&image, &[(32, &[0, 0, 0, 2])]);
     let error = open(&image, &OpenOptions::default()).expect_err("encrypted");
     assert!(error.to_string().contains("encrypted"), "{error}");
 }
