@@ -228,11 +228,34 @@ impl SegmentWriter {
 
     /// Makes everything that was written durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        for (id, file) in self.unsynced.drain(..) {
-            file.sync_data().map_err(Error::file("sync", &self.segments.path(id)))?;
-        }
+        self.unsynced()?.sync()
+    }
+
+    /// Returns what has to be synced so that everything written until now is durable. It may be
+    /// synced on another thread while this writer goes on.
+    pub(crate) fn unsynced(&mut self) -> Result<Unsynced, Error> {
+        let mut files: Vec<(PathBuf, File)> =
+            self.unsynced.drain(..).map(|(id, file)| (self.segments.path(id), file)).collect();
         if let Some((id, file, _)) = &self.current {
-            file.sync_data().map_err(Error::file("sync", &self.segments.path(*id)))?;
+            let path = self.segments.path(*id);
+            let file = file.try_clone().map_err(Error::file("sync", &path))?;
+            files.push((path, file));
+        }
+        Ok(Unsynced { files })
+    }
+}
+
+/// Segments that are written and not durable yet.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    files: Vec<(PathBuf, File)>,
+}
+
+impl Unsynced {
+    /// Waits until they are durable.
+    pub(crate) fn sync(self) -> Result<(), Error> {
+        for (path, file) in &self.files {
+            file.sync_data().map_err(Error::file("sync", path))?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use airlock_transfer::{
 };
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
 
 /// Bytes that one stream may have offered and not got rid of.
 const CREDIT_BYTES: u64 = 12 << 20;
@@ -194,16 +195,20 @@ impl Director {
             return Err(Error::Peer(format!("it opened more than {STREAMS_MAX} streams")));
         }
         let sizes = chamber.hello.disks.iter().map(|disk| disk.virtual_size).collect();
-        let mut stream = DataStream {
-            director: self,
-            receiver: Receiver::new(chamber.tenant_key.clone(), sizes),
-            writer: self.writer(&chamber),
-            pending: Vec::new(),
-            pending_bytes: 0,
-            last_group: None,
-            chamber: &chamber,
-        };
-        let served = stream.serve(link);
+        let served = std::thread::scope(|scope| {
+            let mut stream = DataStream {
+                director: self,
+                receiver: Receiver::new(chamber.tenant_key.clone(), sizes),
+                writer: self.writer(&chamber),
+                pending: Vec::new(),
+                pending_bytes: 0,
+                last_group: None,
+                syncing: None,
+                scope,
+                chamber: &chamber,
+            };
+            stream.serve(link)
+        });
         // Before the manager hears of it: it may send the end of the transfer at once.
         chamber.streams.fetch_sub(1, Ordering::AcqRel);
         served?;
@@ -212,9 +217,14 @@ impl Director {
     }
 }
 
-struct DataStream<'d> {
+/// Groups up to this one, and the thread that makes them durable.
+type Syncing<'s> = (u64, ScopedJoinHandle<'s, Result<(), Error>>);
+
+struct DataStream<'s, 'd> {
     director: &'d Director,
     chamber: &'d Chamber,
+    scope: &'s Scope<'s, 'd>,
+    syncing: Option<Syncing<'s>>,
     receiver: Receiver,
     writer: SegmentWriter,
     /// Chunks in segments that are not durable yet.
@@ -223,7 +233,7 @@ struct DataStream<'d> {
     last_group: Option<u64>,
 }
 
-impl DataStream<'_> {
+impl DataStream<'_, '_> {
     fn serve(&mut self, link: &mut dyn Link) -> Result<(), Error> {
         link.send(&Message::Attached, &[])?;
         let mut body = Vec::new();
@@ -240,16 +250,14 @@ impl DataStream<'_> {
                     self.store(chunks, &mut body)?;
                     self.last_group = Some(group);
                     if self.pending_bytes >= SYNC_BYTES {
-                        self.sync()?;
-                        link.send(&Message::Durable { group }, &[])?;
+                        self.acknowledge(link)?;
+                        self.begin_sync()?;
                     }
                 }
                 ReceiverAction::Close => {
-                    self.sync()?;
-                    if let Some(group) = self.last_group {
-                        link.send(&Message::Durable { group }, &[])?;
-                    }
-                    return Ok(());
+                    self.acknowledge(link)?;
+                    self.begin_sync()?;
+                    return self.acknowledge(link);
                 }
             }
         }
@@ -304,15 +312,30 @@ impl DataStream<'_> {
         Ok(())
     }
 
-    /// First the bytes, then the index that says they are there.
-    fn sync(&mut self) -> Result<(), Error> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        self.writer.sync()?;
-        self.director.ledger.add_batch(&self.chamber.id, &self.chamber.transfer_key, &self.pending)?;
-        self.pending.clear();
+    /// Begins to make what has arrived durable while the stream goes on: first the bytes, then the
+    /// index that says they are there.
+    fn begin_sync(&mut self) -> Result<(), Error> {
+        let Some(group) = self.last_group else { return Ok(()) };
+        let files = self.writer.unsynced()?;
+        let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
+        let (ledger, chamber) = (&self.director.ledger, self.chamber);
+        let sync = move || {
+            if pending.is_empty() {
+                return Ok(());
+            }
+            files.sync()?;
+            ledger.add_batch(&chamber.id, &chamber.transfer_key, &pending)
+        };
+        self.syncing = Some((group, self.scope.spawn(sync)));
+        Ok(())
+    }
+
+    /// Waits for what was begun, and tells the sender that it is durable.
+    fn acknowledge(&mut self, link: &mut dyn Link) -> Result<(), Error> {
+        let Some((group, syncing)) = self.syncing.take() else { return Ok(()) };
+        syncing.join().expect("syncing does not panic")?;
+        link.send(&Message::Durable { group }, &[])?;
         Ok(())
     }
 }
