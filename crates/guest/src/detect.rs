@@ -1,8 +1,8 @@
 //! Tells what is on a volume by its magic numbers, as `blkid` does.
 
-use crate::Error;
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
+use crate::{Error, ext, fs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
@@ -40,20 +40,21 @@ const NAMED: [(&str, usize, &[u8]); 24] = [
 const SWAP_PAGES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
 
 /// What a volume holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Content {
     /// Its name.
     pub(crate) name: &'static str,
     /// What it is taken for as a whole, unless a file system reader divides it.
     pub(crate) kind: PlaceKind,
-    /// Whether the superblock of ext2, ext3 or ext4 is there.
-    pub(crate) ext: bool,
+    /// Reads the file system, where one is understood.
+    pub(crate) reader: Option<fs::Reader>,
 }
 
 /// Looks at a volume.
 pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     const WHAT: &str = "the start of a volume";
-    let plain = |name, kind| Content { name, kind, ext: false };
+    let plain = |name, kind| Content { name, kind, reader: None };
+    let understood = |name, reader: fs::Reader| Content { name, kind: PlaceKind::Raw, reader: Some(reader) };
     let head = volume.bytes_at(WHAT, 0, HEAD_BYTES)?;
     if has(&head, 0, b"LUKS\xba\xbe") {
         return Ok(plain("luks", PlaceKind::Encrypted));
@@ -62,7 +63,7 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
         return Ok(plain("bitlocker", PlaceKind::Encrypted));
     }
     if le16(&head, 1080) == 0xef53 {
-        return Ok(Content { name: "ext4", kind: PlaceKind::Raw, ext: true });
+        return Ok(understood("ext4", ext::read));
     }
     let signature = |page: &usize| {
         let at = page.saturating_sub(10);

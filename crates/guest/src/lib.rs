@@ -42,12 +42,17 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod codec;
 mod detect;
 mod ext;
 mod field;
+mod fs;
+mod overlay;
 mod partition;
 mod volumes;
 mod window;
+
+pub use codec::{UNPACKED_MAX, UnpackError, unpack};
 
 use airlock_disk::BlockSource;
 use airlock_model::{Extent, PlaceMap};
@@ -63,6 +68,26 @@ pub struct Oddity {
     pub extent: Extent,
 }
 
+/// What was done about the log of a file system that was not unmounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    /// The volume, such as `p1`.
+    pub volume: String,
+    /// Which log: `jbd2`, `xfs`.
+    pub log: &'static str,
+    /// Transactions that were replayed.
+    pub transactions: u64,
+    /// Blocks of the volume that read as the log has them.
+    pub blocks: u64,
+}
+
+impl Replay {
+    /// Says of which volume it is.
+    pub(crate) fn of(self, volume: &str) -> Self {
+        Self { volume: volume.to_owned(), ..self }
+    }
+}
+
 /// What a survey found out.
 #[derive(Debug)]
 pub struct Survey {
@@ -73,6 +98,9 @@ pub struct Survey {
     /// Bytes that could not be understood because a budget was used up; they are in
     /// the map as raw places.
     pub limits: Vec<Extent>,
+    /// Logs that were not empty, and were replayed in memory: files are listed and read as
+    /// they would be after a mount, the disk itself stays as it is.
+    pub replays: Vec<Replay>,
 }
 
 /// Why a disk could not be surveyed at all. Damage inside a disk is no error:

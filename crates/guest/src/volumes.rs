@@ -3,7 +3,7 @@
 use crate::detect::{Content, detect};
 use crate::partition::{self, Oddities};
 use crate::window::Window;
-use crate::{Error, Survey, ext};
+use crate::{Error, Replay, Survey, fs};
 use airlock_disk::BlockSource;
 use airlock_model::{Extent, PlaceKind, PlaceMapBuilder, Run, Volume, subtract};
 
@@ -19,6 +19,7 @@ pub(crate) struct Findings {
     pub(crate) map: PlaceMapBuilder,
     pub(crate) oddities: Oddities,
     pub(crate) limits: Vec<Extent>,
+    pub(crate) replays: Vec<Replay>,
     /// Runs that may still be added.
     pub(crate) runs_left: usize,
 }
@@ -29,6 +30,7 @@ pub(crate) fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
         map: PlaceMapBuilder::new(disk.size()),
         oddities: Oddities::default(),
         limits: Vec::new(),
+        replays: Vec::new(),
         runs_left: RUNS_MAX,
     };
     let whole = Extent::new(0, disk.size());
@@ -37,7 +39,12 @@ pub(crate) fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
         None => survey_volume(disk, "whole", whole, &mut findings),
         Some(layout) => survey_layout(disk, &layout, &mut findings),
     }
-    Ok(Survey { map: findings.map.finish(), oddities: findings.oddities.0, limits: findings.limits })
+    Ok(Survey {
+        map: findings.map.finish(),
+        oddities: findings.oddities.0,
+        limits: findings.limits,
+        replays: findings.replays,
+    })
 }
 
 /// Surveys a partitioned disk: tables first, then partitions by number, then the rest.
@@ -85,11 +92,16 @@ fn survey_volume(disk: &dyn BlockSource, label: &str, extent: Extent, findings: 
     let content = detect(&window).unwrap_or_else(|_| {
         let what = "the start of the volume cannot be read";
         findings.oddities.add(label, what, extent);
-        Content { name: "unknown", kind: PlaceKind::Raw, ext: false }
+        Content { name: "unknown", kind: PlaceKind::Raw, reader: None }
     });
     let mut name = content.name;
-    if content.ext {
-        match ext::survey(&window, label, findings) {
+    if let Some(reader) = content.reader {
+        let read = reader(&window, findings.runs_left);
+        let emitted = read.and_then(|read| {
+            let content = read.content;
+            fs::emit(read, label, findings).map_err(|error| fs::Failure::raw(content, error))
+        });
+        match emitted {
             Ok(()) => return,
             Err(failure) => {
                 findings.oddities.add(label, failure.what, extent);

@@ -17,6 +17,7 @@ mod escape;
 mod extent;
 mod finding;
 pub mod invariant;
+mod packed;
 mod place;
 mod verdict;
 
@@ -25,5 +26,6 @@ pub use coverage::{Class, Coverage, Reason};
 pub use escape::Escaped;
 pub use extent::{Extent, Run, subtract};
 pub use finding::{Check, Confidence, Finding, Fingerprint, Severity, Site, Trail};
-pub use place::{Place, PlaceKind, PlaceMap, PlaceMapBuilder, Volume};
+pub use packed::{Codec, Packed};
+pub use place::{PackedFile, Place, PlaceKind, PlaceMap, PlaceMapBuilder, Volume};
 pub use verdict::{Action, Decision};

@@ -4,7 +4,7 @@
 //! once by the survey of a disk and then only read, so it lives in four flat
 //! arrays: 24 bytes per run and 40 per place, beside the names.
 
-use crate::{Extent, Run};
+use crate::{Extent, Packed, Run};
 use serde::{Deserialize, Serialize};
 
 /// What a run of blocks is.
@@ -85,6 +85,7 @@ struct Entry {
     volume: u16,
     kind: PlaceKind,
     view: bool,
+    packed: bool,
 }
 
 /// The places of one disk.
@@ -95,6 +96,8 @@ pub struct PlaceMap {
     entries: Vec<Entry>,
     runs: Vec<Run>,
     names: Vec<u8>,
+    /// Pieces of packed files, by the position of the file's first run; sorted by it.
+    packed: Vec<(u32, Box<[Packed]>)>,
 }
 
 /// One place of a [`PlaceMap`].
@@ -116,6 +119,9 @@ pub struct Place<'m> {
     /// Whether the bytes belong to another place, too (a file's data kept inside its inode):
     /// a view is inspected, and counted and sent only as part of that other place.
     pub view: bool,
+    /// For a file that its file system compresses, what the runs unpack to, in logical order:
+    /// then the runs are the stored stream, counted from its first byte. Empty for all else.
+    pub packed: &'m [Packed],
 }
 
 impl PlaceMap {
@@ -152,13 +158,47 @@ impl PlaceMap {
             size: entry.size,
             runs: self.runs.get(first..first + entry.run_count as usize)?,
             view: entry.view,
+            packed: if entry.packed { self.packed_at(entry.first_run) } else { &[] },
         })
+    }
+
+    fn packed_at(&self, first_run: u32) -> &[Packed] {
+        let found = self.packed.binary_search_by_key(&first_run, |(run, _)| *run);
+        found.ok().and_then(|index| self.packed.get(index)).map_or(&[], |(_, pieces)| pieces)
     }
 
     /// Returns all places in the order in which they are read and sent.
     pub fn iter(&self) -> impl Iterator<Item = Place<'_>> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
+}
+
+/// A packed file for [`PlaceMapBuilder::packed`].
+#[derive(Debug, Clone, Copy)]
+pub struct PackedFile<'b> {
+    /// The volume it lies on.
+    pub volume: u16,
+    /// Path within the volume.
+    pub path: &'b [u8],
+    /// Length of the file.
+    pub size: u64,
+    /// The stored stream: `logical` counts from its first byte.
+    pub runs: &'b [Run],
+    /// What it unpacks to.
+    pub packed: &'b [Packed],
+    /// Whether the stored bytes belong to another place.
+    pub view: bool,
+}
+
+/// What becomes an entry.
+struct Added<'b> {
+    volume: u16,
+    kind: PlaceKind,
+    path: &'b [u8],
+    size: u64,
+    runs: &'b [Run],
+    packed: &'b [Packed],
+    view: bool,
 }
 
 /// Collects the places of one disk.
@@ -198,16 +238,31 @@ impl PlaceMapBuilder {
     ///
     /// A path over 65,535 bytes is cut; no file system allows one that long.
     pub fn place(&mut self, volume: u16, kind: PlaceKind, path: &[u8], size: u64, runs: &[Run]) {
-        self.add(volume, kind, path, size, runs, false);
+        self.add(Added { volume, kind, path, size, runs, packed: &[], view: false });
     }
 
     /// Adds a view: a file whose bytes belong to another place.
     pub fn view(&mut self, volume: u16, path: &[u8], size: u64, runs: &[Run]) {
-        self.add(volume, PlaceKind::File, path, size, runs, true);
+        self.add(Added { volume, kind: PlaceKind::File, path, size, runs, packed: &[], view: true });
     }
 
-    fn add(&mut self, volume: u16, kind: PlaceKind, path: &[u8], size: u64, runs: &[Run], view: bool) {
+    /// Adds a file that its file system compresses: `runs` are what the disk stores of it,
+    /// `packed` what that unpacks to, in logical order.
+    ///
+    /// A file without runs or without pieces is one of zeros.
+    pub fn packed(&mut self, file: PackedFile<'_>) {
+        let PackedFile { volume, path, size, runs, packed, view } = file;
+        let packed = if runs.is_empty() { &[] } else { packed };
+        self.add(Added { volume, kind: PlaceKind::File, path, size, runs, packed, view });
+    }
+
+    fn add(&mut self, added: Added<'_>) {
+        let Added { volume, kind, path, size, runs, packed, view } = added;
         let map = &mut self.map;
+        if !packed.is_empty() {
+            let first_run = u32::try_from(map.runs.len()).expect("a survey has a limit on runs");
+            map.packed.push((first_run, packed.into()));
+        }
         let name_bytes = u16::try_from(path.len()).unwrap_or(u16::MAX);
         let entry = Entry {
             name_start: map.names.len() as u64,
@@ -218,6 +273,7 @@ impl PlaceMapBuilder {
             volume,
             kind,
             view,
+            packed: !packed.is_empty(),
         };
         map.names.extend_from_slice(&path[..usize::from(name_bytes)]);
         map.runs.extend_from_slice(runs);

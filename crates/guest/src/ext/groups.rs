@@ -1,11 +1,10 @@
 //! Group descriptors and what is at a fixed place in each group
 //! (kernel Documentation/filesystems/ext4/`group_descr.rst` and blockgroup.rst).
 
-use super::claims::Claims;
 use super::superblock::{Superblock, has_superblock};
-use super::tally::Tally;
 use crate::Error;
 use crate::field::{halves, le16, le32, narrow, quotient, remainder, word};
+use crate::fs::{Claims, Tally};
 use crate::window::Window;
 use airlock_model::Extent;
 

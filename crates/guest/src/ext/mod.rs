@@ -5,32 +5,20 @@
 //! all claims are settled, the block bitmaps tell free space from the rest.
 
 mod bitmap;
-mod claims;
 mod directory;
-mod emit;
 mod extents;
 mod groups;
 mod indirect;
 mod inline;
 mod inode;
-mod names;
 mod scan;
 mod superblock;
-mod tally;
 
-use crate::Error;
-use crate::volumes::Findings;
+use crate::field::{wide, word};
+use crate::fs::{Failure, FileSystem, Reader, Tally};
 use crate::window::Window;
-use superblock::Superblock;
-
-/// Why a volume with the magic number of ext is not read as such.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// For people.
-    pub(crate) what: String,
-    /// The name of what is there.
-    pub(crate) content: &'static str,
-}
+use airlock_model::Extent;
+use superblock::{ROOT, Superblock};
 
 /// What the modules of a survey read from.
 #[derive(Debug)]
@@ -40,15 +28,59 @@ pub(crate) struct Fs<'d> {
     pub(crate) groups: Vec<groups::Group>,
 }
 
-/// Divides a volume into places; nothing is added where it fails.
-pub(crate) fn survey(window: &Window<'_>, label: &str, findings: &mut Findings) -> Result<(), Failure> {
+const _: Reader = read;
+
+/// Reads an ext2, ext3 or ext4 file system.
+pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSystem<'d>, Failure> {
     let superblock = Superblock::read(window)?;
     let content = superblock.content;
-    let cannot_read =
-        |error: Error| Failure { what: format!("{error}; the volume is taken as raw bytes"), content };
-    let mut tally = tally::Tally::default();
+    let cannot_read = |error| Failure::raw(content, error);
+    let mut tally = Tally::default();
     let groups = groups::read(window, &superblock, &mut tally).map_err(cannot_read)?;
-    let fs = Fs { window: *window, superblock, groups };
-    let scan = scan::scan(&fs, findings.runs_left, tally).map_err(cannot_read)?;
-    emit::emit(&fs, scan, label, findings).map_err(cannot_read)
+    let fs = Fs { window: window.clone(), superblock, groups };
+    let scan = scan::scan(&fs, runs_max, tally).map_err(cannot_read)?;
+    Ok(finish(fs, scan))
+}
+
+/// Puts together what a scan found.
+fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
+    let scan::Scan { nodes, names, mut claims, cluster_claims, views, mut tally, limited, .. } = scan;
+    let superblock = &fs.superblock;
+    let first_rest = claims.len();
+    for claim in cluster_claims {
+        claims.push(claim);
+    }
+    let rests = first_rest..claims.len();
+    claims.rest_of_metadata(superblock.cluster_bits);
+    let at_superblock = Extent::new(1024, 1024);
+    if superblock.needs_recovery {
+        tally.count("journal needs recovery", 1, at_superblock);
+    }
+    if superblock.blocks_claimed > superblock.blocks {
+        let missing = superblock.blocks_claimed.saturating_sub(superblock.blocks);
+        tally.count("blocks behind the end of the volume", missing, at_superblock);
+    }
+    if superblock.journal_inode > 8 {
+        tally.count("journal in an unusual inode", 1, at_superblock);
+    }
+    let root = nodes.iter().position(|node| node.inode == u64::from(ROOT));
+    FileSystem {
+        window: fs.window.clone(),
+        content: superblock.content,
+        block_bytes: superblock.block_bytes,
+        unit_bytes: superblock.block_bytes,
+        units: superblock.blocks,
+        root: root.map(|root| word(wide(root))),
+        shares: superblock.shared_blocks,
+        nodes,
+        names,
+        claims,
+        rests,
+        views,
+        packs: crate::fs::Packs::default(),
+        tally,
+        limited,
+        replay: None,
+        allocation: Box::new(bitmap::Bitmaps::new(fs)),
+    }
 }

@@ -1,15 +1,13 @@
 //! Scans inode tables from end to end, then directories for names.
 
 use super::Fs;
-use super::claims::{Claim, Claims, Role, rests};
 use super::groups;
 use super::inode::{Inode, Kind, Mapping, Walk};
-use super::names::{Names, Node, NodeKind, ROOT};
-use super::superblock::FIRST_INODE;
-use super::tally::Tally;
+use super::superblock::{FIRST_INODE, ROOT};
 use super::{directory, inline};
 use crate::Error;
 use crate::field::{narrow, quotient, wide, word};
+use crate::fs::{Claim, Claims, Names, Node, NodeKind, Role, Tally, Views, rests};
 use airlock_model::{Extent, Run};
 use std::collections::{HashMap, HashSet};
 
@@ -25,14 +23,6 @@ const DIRECTORY_BYTES_MAX: u64 = 64 << 30;
 /// Inode tables and directories are read in pieces of this size.
 const READ_BYTES: u64 = 1 << 20;
 
-/// A file whose data lies in its inode.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Inline {
-    pub(crate) node: u32,
-    /// In bytes of the disk.
-    pub(crate) runs: [Run; 2],
-}
-
 /// A part of a directory.
 #[derive(Debug, Clone, Copy)]
 struct DirectoryRun {
@@ -47,12 +37,10 @@ pub(crate) struct Scan {
     pub(crate) nodes: Vec<Node>,
     pub(crate) names: Names,
     pub(crate) claims: Claims,
-    /// Files inside inodes, by node.
-    pub(crate) inlines: Vec<Inline>,
+    /// Files inside inodes, and files of the file system itself.
+    pub(crate) views: Views,
     /// Claims on the rest of clusters, by node.
     pub(crate) cluster_claims: Vec<Claim>,
-    /// Files of the file system itself, by node.
-    pub(crate) own_files: Vec<(u32, Vec<Run>)>,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
@@ -71,9 +59,8 @@ pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan,
         nodes: Vec::new(),
         names: Names::default(),
         claims: Claims::new(fs.superblock.blocks, claims_max),
-        inlines: Vec::new(),
+        views: Views::default(),
         cluster_claims: Vec::new(),
-        own_files: Vec::new(),
         tally,
         limited: false,
         walk: Walk::default(),
@@ -198,40 +185,40 @@ impl Scan {
             let length = fs.superblock.to_bytes(u64::from(mapping.length));
             let run = Run {
                 logical,
-                disk: fs.window.on_disk(fs.superblock.to_bytes(mapping.block)),
+                disk: fs.superblock.to_bytes(mapping.block),
                 length: inode.size.saturating_sub(logical).min(length),
             };
             if run.length > 0 {
                 runs.push(run);
             }
         }
-        self.own_files.push((node, runs));
-        self.nodes.push(Node::new(number, NodeKind::Own, inode.size));
+        self.views.push(node, runs);
+        self.nodes.push(Node::new(u64::from(number), NodeKind::Own, inode.size));
     }
 
     fn file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
         let kind = if inode.is_inline() {
-            NodeKind::Inline
+            NodeKind::View
         } else if inode.is_encrypted() {
             NodeKind::Encrypted
         } else {
             NodeKind::File
         };
         let owner = word(wide(self.nodes.len()));
-        let mut node = Node::new(number, kind, inode.size);
+        let mut node = Node::new(u64::from(number), kind, inode.size);
         node.first_claim = word(wide(self.claims.len()));
         let mappings = std::mem::take(&mut self.walk.mappings);
         for &mapping in &mappings {
             let Mapping { logical, block, length, written } = mapping;
             let role = if written { Role::Written } else { Role::Unwritten };
-            self.claims.push(Claim { block, length, logical, owner, role });
+            self.claims.push(Claim::new(owner, role, block, length, u64::from(logical)));
             if fs.superblock.cluster_bits > 0 {
                 self.rest_of_clusters(fs, mapping, owner);
             }
         }
         self.walk.mappings = mappings;
         node.claims = word(wide(self.claims.len())).saturating_sub(node.first_claim);
-        if kind == NodeKind::Inline {
+        if kind == NodeKind::View {
             self.inline(fs, owner, number, inode);
         }
         self.nodes.push(node);
@@ -241,7 +228,7 @@ impl Scan {
     fn rest_of_clusters(&mut self, fs: &Fs<'_>, mapping: Mapping, owner: u32) {
         let end = mapping.block.saturating_add(u64::from(mapping.length));
         for (block, length) in rests(mapping.block, end, fs.superblock.cluster_bits) {
-            self.cluster_claims.push(Claim { block, length, logical: 0, owner, role: Role::Cluster });
+            self.cluster_claims.push(Claim::new(owner, Role::Cluster, block, length, 0));
         }
     }
 
@@ -252,11 +239,11 @@ impl Scan {
         let [head, tail] = inline::parts(inode);
         let run = |logical, part: Extent| Run {
             logical,
-            disk: fs.window.on_disk(at.saturating_add(part.offset)),
+            disk: at.saturating_add(part.offset),
             length: part.length,
         };
         let runs = [run(0, head), run(head.length, tail)];
-        self.inlines.push(Inline { node, runs });
+        self.views.push(node, runs);
     }
 
     fn directory(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
@@ -281,7 +268,7 @@ impl Scan {
             self.inline_directories.push((node, part(head, 4)));
             self.inline_directories.push((node, part(tail, 0)));
         }
-        self.nodes.push(Node::new(number, NodeKind::Directory, 0));
+        self.nodes.push(Node::new(u64::from(number), NodeKind::Directory, 0));
     }
 
     /// Reads all directories, and inodes that only they know of, until no new ones turn up.
@@ -356,10 +343,10 @@ impl Scan {
             let known = late.get(&inode).map(|&node| narrow(u64::from(node)));
             let known = known.or_else(|| {
                 let list = nodes.get(..sorted)?;
-                list.binary_search_by_key(&inode, |node| node.inode).ok()
+                list.binary_search_by_key(&u64::from(inode), |node| node.inode).ok()
             });
             if let Some(node) = known.and_then(|node| nodes.get_mut(node)) {
-                if node.is_nameless() && node.inode != ROOT {
+                if node.is_nameless() && node.inode != u64::from(ROOT) {
                     names.give(node, directory, name);
                 }
             } else if !was_scanned(fs, inode) && seen.insert(inode) {

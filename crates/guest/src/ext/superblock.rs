@@ -1,11 +1,14 @@
 //! The superblock (kernel Documentation/filesystems/ext4/super.rst).
 
-use super::Failure;
 use crate::field::{halves, le16, le32, le64, quotient, remainder, word};
+use crate::fs::Failure;
 use crate::window::Window;
 
 /// Most block groups that are read; 2^20 groups of 4 KiB blocks are 128 TiB.
 const GROUPS_MAX: u64 = 1 << 20;
+
+/// The root directory.
+pub(crate) const ROOT: u32 = 2;
 
 /// First inode that is not reserved. The superblock could say more, and hide files so.
 pub(crate) const FIRST_INODE: u32 = 11;
@@ -76,10 +79,8 @@ fn power(bits: u32) -> u64 {
 impl Superblock {
     /// Reads and checks the superblock at byte 1024 of the volume.
     pub(crate) fn read(window: &Window<'_>) -> Result<Self, Failure> {
-        let bytes = window.bytes_at("the superblock", 1024, 1024).map_err(|error| Failure {
-            what: format!("{error}; the volume is taken as raw bytes"),
-            content: "unknown",
-        })?;
+        let bytes = window.bytes_at("the superblock", 1024, 1024);
+        let bytes = bytes.map_err(|error| Failure::raw("unknown", error))?;
         Self::parse(&bytes, window.bytes())
     }
 
@@ -88,22 +89,13 @@ impl Superblock {
         let feature = |at| if dynamic { le32(bytes, at) } else { 0 };
         let (compat, incompat, ro_compat) = (feature(92), feature(96), feature(100));
         let content = content(compat, incompat, ro_compat);
-        let damaged = |what: &str| Failure {
-            what: format!("damaged superblock: {what}; the volume is taken as raw bytes"),
-            content,
-        };
+        let damaged = |what: &str| Failure::raw(content, format!("damaged superblock: {what}"));
         if incompat & INCOMPAT_JOURNAL_DEVICE != 0 {
-            return Err(Failure {
-                what: "external journal; the volume is taken as raw bytes".to_owned(),
-                content: "jbd",
-            });
+            return Err(Failure::raw("jbd", "external journal"));
         }
         if incompat & !INCOMPAT_KNOWN != 0 {
             let unknown = incompat & !INCOMPAT_KNOWN;
-            return Err(Failure {
-                what: format!("unknown features {unknown:#x}; the volume is taken as raw bytes"),
-                content,
-            });
+            return Err(Failure::raw(content, format!("unknown features {unknown:#x}")));
         }
         let block_bits = le32(bytes, 24).saturating_add(10);
         if block_bits > 16 {

@@ -132,7 +132,7 @@ fn layout(disk: &Window<'_>, table: &Table, backup: Option<&Table>, oddities: &m
         let (first, last) = (le64(entry, 32), le64(entry, 40));
         let sectors = last.saturating_sub(first).saturating_add(1);
         let claimed = lba(first, sector, sectors);
-        let inside = claimed.intersect(&disk.extent).filter(|_| first <= last);
+        let inside = claimed.intersect(&disk.extent()).filter(|_| first <= last);
         let Some(extent) = inside else {
             oddities.add(&label, "partition is not on the disk", claimed);
             continue;

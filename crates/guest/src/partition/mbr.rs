@@ -138,7 +138,7 @@ impl Mbr {
 /// Adds a partition, cut to the size of the disk.
 fn add(layout: &mut Layout, disk: &Window<'_>, number: u32, claimed: Extent, oddities: &mut Oddities) {
     let label = format!("p{number}");
-    let Some(extent) = claimed.intersect(&disk.extent) else {
+    let Some(extent) = claimed.intersect(&disk.extent()) else {
         oddities.add(&label, "partition is not on the disk", claimed);
         return;
     };

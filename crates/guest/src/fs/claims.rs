@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// Owner of what belongs to the file system itself.
 pub(crate) const NOBODY: u32 = u32::MAX;
 
+/// The last block that a file can have.
+const LOGICAL_MAX: u64 = (1 << 48) - 1;
+
 /// What a claimed block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -24,21 +27,35 @@ pub(crate) enum Role {
 pub(crate) struct Claim {
     pub(crate) block: u64,
     pub(crate) length: u32,
-    /// First block in the file.
-    pub(crate) logical: u32,
+    /// First block in the file: the lower 32 of 48 bits.
+    logical: u32,
+    logical_high: u16,
     /// Number of the node that claims.
     pub(crate) owner: u32,
     pub(crate) role: Role,
 }
 
 impl Claim {
+    /// Claims a run of blocks that begins at block `logical` of the file, which has 48 bits:
+    /// no file system has files of more.
+    pub(crate) fn new(owner: u32, role: Role, block: u64, length: u32, logical: u64) -> Self {
+        let logical = logical.min(LOGICAL_MAX);
+        let high = u16::try_from(logical >> 32).unwrap_or(u16::MAX);
+        Self { block, length, logical: word(logical & 0xffff_ffff), logical_high: high, owner, role }
+    }
+
+    /// Returns the first block in the file.
+    pub(crate) fn logical(&self) -> u64 {
+        u64::from(self.logical) | u64::from(self.logical_high) << 32
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.block.saturating_add(u64::from(self.length))
     }
 }
 
 /// Claims in order of precedence: the first on a block has it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Claims {
     list: Vec<Claim>,
     /// Blocks of the file system; claims are cut there.
@@ -70,7 +87,12 @@ impl Claims {
 
     /// Claims blocks for the file system itself.
     pub(crate) fn metadata(&mut self, block: u64, length: u64) {
-        self.push(Claim { block, length: word(length), logical: 0, owner: NOBODY, role: Role::Metadata });
+        let (mut at, end) = (block, block.saturating_add(length).min(self.blocks));
+        while at < end {
+            let length = word(end.saturating_sub(at));
+            self.push(Claim::new(NOBODY, Role::Metadata, at, length, 0));
+            at = at.saturating_add(u64::from(length));
+        }
     }
 
     /// Adds a claim, to the one before it where they touch.
@@ -81,11 +103,11 @@ impl Claims {
         }
         if let Some(last) = self.list.last_mut() {
             let joined = last.length.checked_add(length);
-            let logical = last.logical.checked_add(last.length);
+            let logical = last.logical().saturating_add(u64::from(last.length));
             let touches = last.end() == claim.block
                 && last.owner == claim.owner
                 && last.role == claim.role
-                && (claim.role == Role::Metadata || logical == Some(claim.logical));
+                && (claim.role == Role::Metadata || logical == claim.logical());
             if let Some(joined) = joined.filter(|_| touches) {
                 last.length = joined;
                 return;
@@ -280,7 +302,7 @@ mod tests {
     fn check(claims: &[(u64, u32, u32)], expected: &[(u64, u32, u32)], contested: u64) {
         let mut list = Claims::new(100, 1000);
         for &(block, length, owner) in claims {
-            list.push(Claim { block, length, logical: 0, owner, role: Role::Written });
+            list.push(Claim::new(owner, Role::Written, block, length, 0));
         }
         let settled = list.settle();
         let pieces: Vec<_> = settled
@@ -328,13 +350,7 @@ mod tests {
             for owner in 0..u32::try_from(random(30)).expect("small") {
                 let (block, length) = (random(100), random(20) + 1);
                 let claim = u32::try_from(list.len()).expect("few claims");
-                list.push(Claim {
-                    block,
-                    length: word(length),
-                    logical: 7 * owner,
-                    owner,
-                    role: Role::Written,
-                });
+                list.push(Claim::new(owner, Role::Written, block, word(length), u64::from(7 * owner)));
                 let end = (block + length).min(100);
                 for slot in &mut first[narrow(block)..narrow(end)] {
                     slot.get_or_insert(claim);

@@ -9,37 +9,39 @@ const PATH_BYTES_MAX: usize = 4096;
 /// Most bytes of all names; further files are nameless.
 const NAMES_BYTES_MAX: usize = 1 << 30;
 
-/// The root directory.
-pub(crate) const ROOT: u32 = 2;
-
-/// An inode that becomes a place, or a directory above one.
+/// A file or a stream that becomes a place, or a directory above one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
-    pub(crate) inode: u32,
+    /// The number that the file system gives it, for what nobody names.
+    pub(crate) inode: u64,
     pub(crate) kind: NodeKind,
     pub(crate) size: u64,
     /// First claim and number of claims.
     pub(crate) first_claim: u32,
     pub(crate) claims: u32,
     name: u32,
-    name_bytes: u8,
     parent: u32,
+    name_bytes: u16,
 }
 
 /// What becomes of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeKind {
+    /// A file with blocks of its own.
     File,
-    /// A file whose data lies in its inode.
-    Inline,
+    /// A file whose data lies inside metadata, where [`super::Views`] say.
+    View,
+    /// A file whose blocks hold a stored stream; [`super::Packs`] say what it unpacks to. The
+    /// `logical` of its claims counts in that stream.
+    Packed,
     Encrypted,
-    /// A file that the superblock or a flag makes the file system's own.
+    /// A file of the file system itself: a view, if a directory names it.
     Own,
     Directory,
 }
 
 impl Node {
-    pub(crate) fn new(inode: u32, kind: NodeKind, size: u64) -> Self {
+    pub(crate) fn new(inode: u64, kind: NodeKind, size: u64) -> Self {
         Self { inode, kind, size, first_claim: 0, claims: 0, name: 0, name_bytes: 0, parent: NOBODY }
     }
 
@@ -59,7 +61,7 @@ impl Names {
     /// Names a node; `parent` is the number of the directory's node.
     pub(crate) fn give(&mut self, node: &mut Node, parent: u32, name: &[u8]) {
         let start = u32::try_from(self.arena.len());
-        let (Ok(start), Ok(name_bytes)) = (start, u8::try_from(name.len())) else {
+        let (Ok(start), Ok(name_bytes)) = (start, u16::try_from(name.len())) else {
             return;
         };
         if self.arena.len() < NAMES_BYTES_MAX {
@@ -80,6 +82,7 @@ impl Names {
 /// Makes paths, and remembers that of the last directory: neighbours often share it.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
+    root: Option<u32>,
     parent: Option<u32>,
     prefix: Vec<u8>,
     path: Vec<u8>,
@@ -87,6 +90,11 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
+    /// Makes paths below the node `root`.
+    pub(crate) fn below(root: Option<u32>) -> Self {
+        Self { root, ..Self::default() }
+    }
+
     /// Returns the path of a node.
     pub(crate) fn of(&mut self, nodes: &[Node], names: &Names, node: &Node) -> &[u8] {
         if node.is_nameless() {
@@ -107,7 +115,7 @@ impl Paths {
         &self.path
     }
 
-    fn nameless(&mut self, inode: u32) -> &[u8] {
+    fn nameless(&mut self, inode: u64) -> &[u8] {
         self.path.clear();
         self.path.extend_from_slice(format!("/lost+found/#{inode}").as_bytes());
         &self.path
@@ -121,13 +129,13 @@ impl Paths {
         let (mut at, mut bytes) = (directory, 0_u64);
         let mut top = None;
         while bytes < wide(PATH_BYTES_MAX) {
-            let Some(node) = nodes.get(narrow(u64::from(at))) else {
-                break;
-            };
-            if node.inode == ROOT {
+            if Some(at) == self.root {
                 top = Some(None);
                 break;
             }
+            let Some(node) = nodes.get(narrow(u64::from(at))) else {
+                break;
+            };
             if node.is_nameless() {
                 top = Some(Some(node.inode));
                 break;
@@ -165,7 +173,7 @@ mod tests {
         names.give(&mut nodes[2], 1, b"b\xff");
         names.give(&mut nodes[4], 3, b"c");
         names.give(&mut nodes[5], 5, b"loop");
-        let mut paths = Paths::default();
+        let mut paths = Paths::below(Some(0));
         let mut check = |node: usize, expected: &[u8]| {
             assert_eq!(paths.of(&nodes, &names, &nodes[node]), expected);
         };

@@ -1,6 +1,7 @@
 //! Counts what is odd about a file system, so that a million damaged inodes are one oddity.
 
 use crate::partition::Oddities;
+use crate::window::Window;
 use airlock_model::Extent;
 use std::collections::BTreeMap;
 
@@ -20,10 +21,10 @@ impl Tally {
     }
 
     /// Tells what was counted.
-    pub(crate) fn tell(self, label: &str, volume: Extent, oddities: &mut Oddities) {
-        for (what, (count, extent)) in self.counts {
-            let place = Extent::new(volume.offset.saturating_add(extent.offset), extent.length);
-            let place = place.intersect(&volume).unwrap_or(volume);
+    pub(crate) fn tell(&self, label: &str, volume: &Window<'_>, oddities: &mut Oddities) {
+        for (what, (count, extent)) in &self.counts {
+            let place = volume.locate(*extent).next();
+            let place = place.map_or_else(|| volume.extent(), |piece| piece.extent());
             oddities.add(label, format!("{what}: {count}"), place);
         }
     }
