@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most entries, so that finding the oldest one stays cheap.
 const ENTRIES_MAX: usize = 256;
 
-/// Which layer of a chain, and where in its file.
-pub(crate) type Key = (u32, u64);
+/// Which file ([`crate::file::HostFile::number`]), and where in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) file: u64,
+    pub(crate) offset: u64,
+}
 
 /// Bytes by key, bounded in number and size; the least recently used go first.
 pub(crate) struct Cache {
@@ -76,17 +80,21 @@ impl fmt::Debug for Cache {
 mod tests {
     use super::*;
 
+    const fn key(file: u64, offset: u64) -> Key {
+        Key { file, offset }
+    }
+
     #[test]
     fn the_least_recently_used_goes_first() {
         let cache = Cache::new(30);
         for offset in 0..3 {
-            cache.put((0, offset), Arc::from([0; 10]));
+            cache.put(key(0, offset), Arc::from([0; 10]));
         }
-        assert!(cache.get((0, 0)).is_some());
-        cache.put((0, 3), Arc::from([0; 10]));
-        assert!(cache.get((0, 1)).is_none());
-        assert!(cache.get((0, 0)).is_some() && cache.get((0, 3)).is_some());
-        cache.put((1, 0), Arc::from([0; 100]));
-        assert!(cache.get((1, 0)).is_some() && cache.get((0, 0)).is_none());
+        assert!(cache.get(key(0, 0)).is_some());
+        cache.put(key(0, 3), Arc::from([0; 10]));
+        assert!(cache.get(key(0, 1)).is_none());
+        assert!(cache.get(key(0, 0)).is_some() && cache.get(key(0, 3)).is_some());
+        cache.put(key(1, 0), Arc::from([0; 100]));
+        assert!(cache.get(key(1, 0)).is_some() && cache.get(key(0, 0)).is_none());
     }
 }

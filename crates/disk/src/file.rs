@@ -1,11 +1,13 @@
 //! Positional reads of host files.
 
-use crate::Error;
-use crate::field::wide;
+use crate::field::{narrow, wide};
+use crate::overlay::Overlay;
+use crate::{Error, Span, SpanKind};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a file of an image is opened: read-only, and a FIFO in its place does not block.
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -18,9 +20,15 @@ pub(crate) fn io<E: Into<std::io::Error>>(what: &'static str, offset: u64) -> im
 /// A host file whose size was taken when it was opened.
 #[derive(Debug)]
 pub(crate) struct HostFile {
-    pub(crate) file: File,
+    file: File,
+    /// Size, with what the overlay adds.
     pub(crate) bytes: u64,
+    /// Tells this open file from every other of this process.
+    pub(crate) number: u64,
+    overlay: Option<Overlay>,
 }
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl HostFile {
     /// Opens the file that the caller named.
@@ -53,7 +61,7 @@ impl HostFile {
             let source = std::io::Error::other("neither a regular file nor a block device");
             return Err(io("open image", 0)(source));
         };
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes, number: NUMBERS.fetch_add(1, Ordering::Relaxed), overlay: None })
     }
 
     /// Returns what tells this file from every other, whatever its names are.
@@ -63,9 +71,40 @@ impl HostFile {
         Ok((metadata.dev(), metadata.ino()))
     }
 
+    /// Lets every later read see `overlay` in place of what the file holds.
+    pub(crate) fn lay_over(&mut self, overlay: Overlay) {
+        self.bytes = self.bytes.max(overlay.end());
+        self.overlay = Some(overlay);
+    }
+
+    /// Returns whether `length` bytes from `offset` are inside.
+    pub(crate) fn holds(&self, offset: u64, length: u64) -> bool {
+        offset.checked_add(length).is_some_and(|end| end <= self.bytes)
+    }
+
     /// Fills `buffer` from `offset`.
     pub(crate) fn read(&self, what: &'static str, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        self.file.read_exact_at(buffer, offset).map_err(io(what, offset))
+        let Some(overlay) = &self.overlay else {
+            return self.file.read_exact_at(buffer, offset).map_err(io(what, offset));
+        };
+        if !self.holds(offset, wide(buffer.len())) {
+            return Err(io(what, offset)(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
+        }
+        // The log may have made the file longer than it is.
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(wide(filled))) {
+                Ok(0) => {
+                    rest.fill(0);
+                    break;
+                }
+                Ok(count) => filled = filled.saturating_add(count),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io(what, offset)(error)),
+            }
+        }
+        overlay.apply(offset, buffer);
+        Ok(())
     }
 
     /// Fills `buffer` from `offset`; bytes behind the end of the file are zeros.
@@ -76,8 +115,30 @@ impl HostFile {
         buffer: &mut [u8],
     ) -> Result<(), Error> {
         let inside = self.bytes.saturating_sub(offset).min(wide(buffer.len()));
-        let (data, behind) = buffer.split_at_mut(crate::field::narrow(inside).min(buffer.len()));
+        let (data, behind) = buffer.split_at_mut(narrow(inside).min(buffer.len()));
         behind.fill(0);
         self.read(what, offset, data)
+    }
+
+    /// Returns the span at `offset`, as the file system tells data from holes.
+    ///
+    /// A file that cannot tell (or a block device) is data throughout.
+    pub(crate) fn span_at(&self, offset: u64) -> Span {
+        use rustix::fs::SeekFrom;
+        let rest = self.bytes.saturating_sub(offset).max(1);
+        let until = |end: u64| end.saturating_sub(offset).clamp(1, rest);
+        let span = |kind, length| Span { kind, length };
+        if self.overlay.is_some() {
+            return span(SpanKind::Data, rest);
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) if data > offset => span(SpanKind::Zero, until(data)),
+            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+                Ok(hole) => span(SpanKind::Data, until(hole)),
+                Err(_) => span(SpanKind::Data, rest),
+            },
+            Err(rustix::io::Errno::NXIO) => span(SpanKind::Zero, rest),
+            Err(_) => span(SpanKind::Data, rest),
+        }
     }
 }

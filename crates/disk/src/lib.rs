@@ -36,13 +36,19 @@
 )]
 
 mod cache;
+mod chain;
+mod decompress;
 mod field;
 mod file;
+mod layer;
 mod open;
+mod overlay;
 mod probe;
 mod qcow2;
 mod raw;
 mod source;
+mod table;
+mod vmdk;
 mod write;
 
 pub use open::{OpenOptions, Opened, open};

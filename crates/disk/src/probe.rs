@@ -20,16 +20,24 @@ pub enum Probe {
     Unknown,
 }
 
+/// Formats that are read: what they are, offset, magic.
+const IMAGES: [(Format, usize, &[u8]); 9] = [
+    (Format::Qcow2, 0, b"QFI\xfb\x00\x00\x00\x02"),
+    (Format::Qcow2, 0, b"QFI\xfb\x00\x00\x00\x03"),
+    (Format::Vmdk, 0, b"KDMV"),
+    (Format::Vmdk, 0, b"COWD"),
+    (Format::Vmdk, 0, b"\xbe\xba\xfe\xca\0\0\0\0"),
+    (Format::Vmdk, 0, b"# Disk DescriptorFile"),
+    (Format::Vhd, 0, b"conectix"),
+    (Format::Vhdx, 0, b"vhdxfile"),
+    (Format::Vdi, 64, b"\x7f\x10\xda\xbe"),
+];
+
 /// Formats that are recognised and not read: name, offset, magic.
-const FOREIGN: [(&str, usize, &[u8]); 9] = [
-    ("VMDK", 0, b"KDMV"),
-    ("VMDK", 0, b"COWD"),
-    ("VMDK", 0, b"# Disk DescriptorFile"),
-    ("VHDX", 0, b"vhdxfile"),
-    ("VHD", 0, b"conectix"),
-    ("VDI", 64, b"\x7f\x10\xda\xbe"),
+const FOREIGN: [(&str, usize, &[u8]); 4] = [
     ("qcow", 0, b"QFI\xfb\x00\x00\x00\x01"),
     ("QED", 0, b"QED\0"),
+    ("Parallels", 0, b"WithoutFreeSpace"),
     ("EWF", 0, b"EVF\x09\x0d\x0a\xff\0"),
 ];
 
@@ -63,7 +71,11 @@ pub fn probe_bytes(first: &[u8]) -> Probe {
     if let Some((name, ..)) = FOREIGN.iter().find(|(_, at, magic)| has(*at, magic)) {
         return Probe::Foreign(name);
     }
+    if let Some((format, ..)) = IMAGES.iter().find(|(_, at, magic)| has(*at, magic)) {
+        return Probe::Image(*format);
+    }
     if has(0, &qcow2::MAGIC) {
+        // A later version: its reader says so.
         return Probe::Image(Format::Qcow2);
     }
     if DISK.iter().any(|(at, magic)| has(*at, magic)) {
@@ -97,8 +109,12 @@ mod tests {
         check(0, b"QFI\xfb\0\0\0\x03", Probe::Image(Format::Qcow2));
         check(0, b"QFI\xfb\0\0\0\x02", Probe::Image(Format::Qcow2));
         check(0, b"QFI\xfb\0\0\0\x01", Probe::Foreign("qcow"));
-        check(0, b"KDMV\x01\0\0\0", Probe::Foreign("VMDK"));
-        check(64, b"\x7f\x10\xda\xbe", Probe::Foreign("VDI"));
+        check(0, b"QFI\xfb\0\0\0\x04", Probe::Image(Format::Qcow2));
+        check(0, b"KDMV\x01\0\0\0", Probe::Image(Format::Vmdk));
+        check(0, b"# Disk DescriptorFile\r\n", Probe::Image(Format::Vmdk));
+        check(0, b"vhdxfile", Probe::Image(Format::Vhdx));
+        check(64, b"\x7f\x10\xda\xbe", Probe::Image(Format::Vdi));
+        check(0, b"QED\0", Probe::Foreign("QED"));
         check(510, b"\x55\xaa", Probe::Disk);
         check(1080, b"\x53\xef", Probe::Disk);
         check(0, b"{\"json\": 1}", Probe::Unknown);

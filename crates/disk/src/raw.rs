@@ -1,8 +1,10 @@
 //! Raw images: the bytes of the disk as they are.
 
+use crate::chain::Part;
 use crate::file::HostFile;
+use crate::layer::{Layer, Mapping, Target};
 use crate::source::check_range;
-use crate::{BlockSource, Error, Format, Span, SpanKind};
+use crate::{BlockSource, Error, Format, Span};
 use std::path::Path;
 
 /// A raw image in a file or on a block device. Holes of the file are zero spans.
@@ -24,22 +26,22 @@ impl RawFile {
     }
 }
 
-/// Returns the span at `offset` of a file, as its file system tells data from holes.
-///
-/// A file that cannot tell (or a block device) is data throughout.
-pub(crate) fn host_span(host: &HostFile, offset: u64) -> Span {
-    use rustix::fs::SeekFrom;
-    let rest = host.bytes.saturating_sub(offset).max(1);
-    let until = |end: u64| end.saturating_sub(offset).clamp(1, rest);
-    let span = |kind, length| Span { kind, length };
-    match rustix::fs::seek(&host.file, SeekFrom::Data(offset)) {
-        Ok(data) if data > offset => span(SpanKind::Zero, until(data)),
-        Ok(_) => match rustix::fs::seek(&host.file, SeekFrom::Hole(offset)) {
-            Ok(hole) => span(SpanKind::Data, until(hole)),
-            Err(_) => span(SpanKind::Data, rest),
-        },
-        Err(rustix::io::Errno::NXIO) => span(SpanKind::Zero, rest),
-        Err(_) => span(SpanKind::Data, rest),
+/// Opens a raw image as a layer of a chain.
+pub(crate) fn part(host: HostFile) -> Part {
+    Part { layer: Box::new(RawFile::of(host)), parent: None, identity: Vec::new() }
+}
+
+impl Layer for RawFile {
+    fn format(&self) -> Format {
+        Format::Raw
+    }
+
+    fn size(&self) -> u64 {
+        self.host.bytes
+    }
+
+    fn map(&self, offset: u64, want: u64) -> Result<Mapping<'_>, Error> {
+        Ok(Mapping { target: Target::Data(&self.host, offset), length: want })
     }
 }
 
@@ -49,13 +51,13 @@ impl BlockSource for RawFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        check_range(self.size(), offset, buffer)?;
+        check_range(self.host.bytes, offset, buffer)?;
         self.host.read("read image", offset, buffer)
     }
 
     fn span_at(&self, offset: u64) -> Result<Span, Error> {
-        check_range(self.size(), offset, &[0])?;
-        Ok(host_span(&self.host, offset))
+        check_range(self.host.bytes, offset, &[0])?;
+        Ok(self.host.span_at(offset))
     }
 
     fn format(&self) -> Format {

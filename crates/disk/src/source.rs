@@ -10,6 +10,14 @@ pub enum Format {
     Raw,
     /// QEMU copy-on-write, version 2 or 3.
     Qcow2,
+    /// VMware virtual disk: a sparse file, or a descriptor with extents.
+    Vmdk,
+    /// Microsoft virtual hard disk, version 1.
+    Vhd,
+    /// Microsoft virtual hard disk, version 2.
+    Vhdx,
+    /// VirtualBox disk image.
+    Vdi,
 }
 
 impl Format {
@@ -18,7 +26,19 @@ impl Format {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
         }
+    }
+
+    pub(crate) fn damaged(self, what: &'static str, offset: u64) -> Error {
+        Error::Damaged { format: self, what, offset }
+    }
+
+    pub(crate) fn unsupported(self, what: impl Into<String>) -> Error {
+        Error::Unsupported { format: self, what: what.into() }
     }
 }
 
@@ -86,6 +106,18 @@ pub enum Error {
         what: &'static str,
         /// The name that the image gives, escaped.
         name: String,
+    },
+    /// The image that another one is based on is not the one that it was made from.
+    #[error(
+        "the parent of the {format} image is not the one it was made from: it is {found} and not {expected}"
+    )]
+    WrongParent {
+        /// Format of the image.
+        format: Format,
+        /// What the parent calls itself.
+        found: String,
+        /// What the image calls it.
+        expected: String,
     },
     /// The caller wrote an image out of order.
     #[error("write at {offset:#x} of an image that is already written up to {written:#x}")]

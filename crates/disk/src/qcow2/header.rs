@@ -1,6 +1,7 @@
 //! The header of a qcow2 image and its extensions (QEMU docs/interop/qcow2.txt,
 //! "Header" and "Header extensions").
 
+use crate::decompress::Compression;
 use crate::field::{be32, be64, narrow, wide};
 use crate::file::HostFile;
 use crate::{Error, Format};
@@ -20,15 +21,6 @@ const EXTENSIONS_MAX: usize = 64;
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 
-/// How clusters are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
-    /// Raw deflate.
-    Zlib,
-    /// Zstandard frames.
-    Zstd,
-}
-
 /// What a reader needs to know of the header.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
@@ -45,11 +37,11 @@ pub(crate) struct Header {
 }
 
 pub(crate) fn damaged(what: &'static str, offset: u64) -> Error {
-    Error::Damaged { format: Format::Qcow2, what, offset }
+    Format::Qcow2.damaged(what, offset)
 }
 
 fn unsupported(what: impl Into<String>) -> Error {
-    Error::Unsupported { format: Format::Qcow2, what: what.into() }
+    Format::Qcow2.unsupported(what)
 }
 
 /// The incompatible feature bits of version 3.
@@ -107,7 +99,7 @@ impl Header {
             (3, 105.., Some(&kind)) if kind > 1 => {
                 return Err(unsupported(format!("compression type {kind}")));
             }
-            _ => Compression::Zlib,
+            _ => Compression::Deflate,
         };
         let size = field64(24)?;
         let (l1_offset, l1_entries) =

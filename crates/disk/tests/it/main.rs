@@ -10,4 +10,5 @@ mod fixture;
 mod mutate;
 mod qcow2;
 mod raw;
+mod vmdk;
 mod writer;

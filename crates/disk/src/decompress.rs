@@ -1,14 +1,24 @@
-//! Decompresses single clusters.
+//! Decompresses single clusters and grains.
 
-use super::header::Compression;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// Decompresses clusters of one image, from several threads at once.
+/// How units are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// Raw deflate (RFC 1951).
+    Deflate,
+    /// Deflate behind a zlib header (RFC 1950); its checksum is checked.
+    Zlib,
+    /// Zstandard frames.
+    Zstd,
+}
+
+/// Decompresses units of one image, from several threads at once.
 ///
-/// Contexts are kept for the next cluster; there are as many as threads have read at once.
+/// Contexts are kept for the next unit; there are as many as threads have read at once.
 pub(crate) struct Decompressor {
     compression: Compression,
     inflate: Mutex<Vec<Box<DecompressorOxide>>>,
@@ -23,10 +33,10 @@ impl Decompressor {
     /// Fills `out` from `packed`, behind whose end there may be anything.
     pub(crate) fn run(&self, packed: &[u8], out: &mut [u8]) -> Option<()> {
         match self.compression {
-            Compression::Zlib => {
+            Compression::Deflate | Compression::Zlib => {
                 let pool = || self.inflate.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut context = pool().pop().unwrap_or_default();
-                let done = inflate(&mut context, packed, out);
+                let done = inflate(&mut context, self.compression, packed, out);
                 pool().push(context);
                 done
             }
@@ -45,10 +55,19 @@ impl Decompressor {
     }
 }
 
-/// Raw deflate; the stream may end early only by filling `out`.
-fn inflate(context: &mut DecompressorOxide, packed: &[u8], out: &mut [u8]) -> Option<()> {
+/// Deflate; the stream may end early only by filling `out`.
+fn inflate(
+    context: &mut DecompressorOxide,
+    compression: Compression,
+    packed: &[u8],
+    out: &mut [u8],
+) -> Option<()> {
     context.init();
-    let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let flat = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let flags = match compression {
+        Compression::Zlib => flat | inflate_flags::TINFL_FLAG_PARSE_ZLIB_HEADER,
+        Compression::Deflate | Compression::Zstd => flat,
+    };
     let (status, _, written) = decompress(context, packed, out, 0, flags);
     let ended = matches!(status, TINFLStatus::Done | TINFLStatus::HasMoreOutput);
     (ended && written == out.len()).then_some(())
