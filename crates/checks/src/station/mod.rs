@@ -12,6 +12,7 @@
 //! sent (invariant I6).
 
 mod outcome;
+mod packed;
 mod planner;
 mod reader;
 mod report;

@@ -170,13 +170,16 @@ fn decision_of(unit: &UnitSummary) -> Decision {
 /// finding, and the one with a path stays.
 fn sort_findings(findings: &mut Vec<Finding>) {
     findings.sort_by(|a, b| {
-        let key = |f: &Finding| (f.disk_offset, f.length, f.path.is_none(), f.trail.clone(), f.offset);
+        let key = |f: &Finding| (f.disk_offset, f.length, f.path.is_none(), f.offset, f.trail.clone());
         key(a).cmp(&key(b)).then_with(|| a.detector.cmp(&b.detector))
     });
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| match finding.disk_offset {
-        Some(offset) => seen.insert((offset, finding.length, finding.detector.clone())),
-        None => true,
+    let mut seen: BTreeMap<_, (Option<String>, String)> = BTreeMap::new();
+    findings.retain(|finding| {
+        let Some(offset) = finding.disk_offset else { return true };
+        let place = (finding.path.clone(), finding.place.clone());
+        // Values of one compressed piece of a file all begin where the piece does.
+        let first = seen.entry((offset, finding.length, finding.detector.clone()));
+        *first.or_insert_with(|| place.clone()) == place
     });
 }
 

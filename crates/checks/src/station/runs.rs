@@ -1,7 +1,7 @@
 //! Arithmetic on runs: parts of places, chunks of them, and where their bytes lie.
 
 use super::outcome::{Content, Piece};
-use airlock_model::{CHUNK_BYTES_MAX, Extent, Finding, Place, Run};
+use airlock_model::{CHUNK_BYTES_MAX, Extent, Finding, Packed, Place, PlaceKind, Run};
 
 const CHUNK_BYTES: u64 = CHUNK_BYTES_MAX as u64;
 
@@ -62,23 +62,45 @@ pub(super) fn cut(runs: &[Run]) -> Vec<Piece> {
     pieces.into_iter().map(|(_, piece)| piece).collect()
 }
 
-/// Returns where on the disk a byte of a file lies.
-pub(super) fn to_disk(runs: &[Run], logical: u64) -> Option<u64> {
+/// Returns where on the disk a byte of a file lies; for a packed file, where the stored bytes
+/// begin that it comes out of.
+pub(super) fn to_disk(place: &Place<'_>, logical: u64) -> Option<u64> {
+    if place.packed.is_empty() {
+        return stored_to_disk(place.runs, logical);
+    }
+    let inside = |of: &&Packed| of.logical <= logical && logical < of.logical + of.length;
+    stored_to_disk(place.runs, place.packed.iter().find(inside)?.stored)
+}
+
+/// Returns where on the disk a byte of a stream of runs lies.
+pub(super) fn stored_to_disk(runs: &[Run], logical: u64) -> Option<u64> {
     let run = runs.iter().find(|run| run.logical <= logical && logical < run.logical + run.length)?;
     Some(run.disk + (logical - run.logical))
 }
 
 /// Returns the parts of the disk that a finding's bytes lie in.
 pub(super) fn touched_by(place: &Place<'_>, finding: &Finding, logical: bool) -> Vec<Extent> {
-    if !logical {
+    let stored = !place.packed.is_empty() && finding.place == PlaceKind::Slack.name();
+    if !logical || stored {
         return finding.disk_offset.map(|offset| Extent::new(offset, finding.length)).into_iter().collect();
     }
     let wanted = Extent::new(finding.offset, finding.length);
+    if !place.packed.is_empty() {
+        return stored_of(place, &wanted);
+    }
     let in_run = |run: &Run| {
         let shared = Extent::new(run.logical, run.length).intersect(&wanted)?;
         Some(Extent::new(run.disk + (shared.offset - run.logical), shared.length))
     };
     place.runs.iter().filter_map(in_run).collect()
+}
+
+/// Returns where what a part of a packed file comes out of lies.
+fn stored_of(place: &Place<'_>, wanted: &Extent) -> Vec<Extent> {
+    let touched =
+        place.packed.iter().filter(|of| Extent::new(of.logical, of.length).intersect(wanted).is_some());
+    let stored = touched.flat_map(|of| part_of(place.runs, of.stored, of.stored_bytes));
+    stored.map(|run| run.extent()).collect()
 }
 
 #[cfg(test)]

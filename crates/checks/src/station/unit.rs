@@ -1,9 +1,10 @@
 //! Reads, hashes, inspects and judges one unit.
 
 use super::outcome::{Content, Outcome, Piece};
+use super::packed::Unpacked;
 use super::planner::Unit;
 use super::reader::Reader;
-use super::runs::{cut, part_of, splits, to_disk, touched_by};
+use super::runs::{cut, part_of, splits, stored_to_disk, to_disk, touched_by};
 use super::{Progress, RETAINED_BYTES};
 use crate::Rules;
 use crate::malware::ObjectHasher;
@@ -31,15 +32,15 @@ const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
 /// A thread's tools.
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
-    rules: &'a Rules,
+    pub(super) rules: &'a Rules,
     policy: &'a Effective,
     site: Site,
     name: &'a str,
     survey: &'a Survey,
     hashing: bool,
     reader: Reader<'a>,
-    scanner: Scanner<'a>,
-    matches: Vec<Match>,
+    pub(super) scanner: Scanner<'a>,
+    pub(super) matches: Vec<Match>,
     /// The bytes of the piece in work, and whatever was there before them.
     buffer: Vec<u8>,
     filled: usize,
@@ -107,14 +108,19 @@ impl<'a> Worker<'a> {
         let retain = retain && !place.view && bytes <= RETAINED_BYTES;
         let mut pieces = cut(&runs);
         self.matches.clear();
-        let mut findings = if whole {
-            self.inspect_file(&place, &mut pieces, retain)
+        let Unpacked { mut findings, unscannable } = if !place.packed.is_empty() {
+            self.inspect_packed(&place, &mut pieces, retain)
+        } else if whole {
+            let findings = self.inspect_file(&place, &mut pieces, retain);
+            Unpacked { findings, ..Unpacked::default() }
         } else {
-            self.inspect_part(&place, &mut pieces, retain)
+            let findings = self.inspect_part(&place, &mut pieces, retain);
+            Unpacked { findings, ..Unpacked::default() }
         };
         let crowded = findings.len() > MATCHES_MAX;
         findings.truncate(MATCHES_MAX);
         let mut object = self.object(&place, &runs, &pieces);
+        object.unscannable.extend(unscannable);
         if crowded {
             object.unscannable.insert(Reason::Limit);
         }
@@ -158,7 +164,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Reads a piece into the buffer and says what it is.
-    fn read(&mut self, place: &Place<'_>, piece: &Piece) -> Content {
+    pub(super) fn read(&mut self, place: &Place<'_>, piece: &Piece) -> Content {
         if place.kind == PlaceKind::Free && self.policy.free_space() == FreeSpace::Drop {
             return Content::Dropped;
         }
@@ -184,8 +190,19 @@ impl<'a> Worker<'a> {
         Content::Data { record: None, chunk: None }
     }
 
+    /// Returns the bytes of the piece that was read last.
+    pub(super) fn read_bytes(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    /// Feeds the scanner with what follows in the stream.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.scanner.feed(bytes, &mut self.matches);
+        self.matches.truncate(MATCHES_MAX + 1);
+    }
+
     /// Hashes what is in the buffer, and keeps a copy where bytes are kept.
-    fn hash(&mut self, piece: &mut Piece, retain: bool) {
+    pub(super) fn hash(&mut self, piece: &mut Piece, retain: bool) {
         if !self.hashing || !matches!(piece.content, Content::Data { .. }) {
             return;
         }
@@ -332,7 +349,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Scans one stream that begins at `offset`.
-    fn scan(&mut self, offset: u64, parts: &[&[u8]]) {
+    pub(super) fn scan(&mut self, offset: u64, parts: &[&[u8]]) {
         self.scanner.start(offset);
         for part in parts {
             self.scanner.feed(part, &mut self.matches);
@@ -341,8 +358,8 @@ impl<'a> Worker<'a> {
         self.matches.truncate(MATCHES_MAX + 1);
     }
 
-    fn finding(&self, place: &Place<'_>, found: &Match, logical: bool) -> Finding {
-        let disk_offset = if logical { to_disk(place.runs, found.offset) } else { Some(found.offset) };
+    pub(super) fn finding(&self, place: &Place<'_>, found: &Match, logical: bool) -> Finding {
+        let disk_offset = if logical { to_disk(place, found.offset) } else { Some(found.offset) };
         let offset = if logical { found.offset } else { offset_in_place(place, found.offset) };
         let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
         let label = &place.volume.label;
@@ -371,7 +388,15 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn hash_finding(&self, place: &Place<'_>, name: &str) -> Finding {
+    /// A finding in the stored stream of a packed file, behind what the codec used of a piece.
+    pub(super) fn slack_finding(&self, place: &Place<'_>, found: &Match) -> Finding {
+        let disk_offset = stored_to_disk(place.runs, found.offset);
+        let slack = Place { kind: PlaceKind::Slack, runs: &[], packed: &[], ..*place };
+        let found = Match { offset: disk_offset.unwrap_or(0), ..found.clone() };
+        Finding { disk_offset, ..self.finding(&slack, &found, false) }
+    }
+
+    pub(super) fn hash_finding(&self, place: &Place<'_>, name: &str) -> Finding {
         let found = Match {
             detector: "hash",
             check: Check::Malware,
@@ -431,7 +456,7 @@ pub(super) fn to_usize(length: u64) -> usize {
 }
 
 /// Hashes a hole of a file.
-fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
+pub(super) fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
     let zeros = [0; 4096];
     while length > 0 {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());

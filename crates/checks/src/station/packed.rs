@@ -1,0 +1,275 @@
+//! Inspects files that their file system compresses.
+//!
+//! The disk has a stored stream, which is hashed and sent as it is; what it unpacks to is
+//! inspected, in the order of the file. What a codec leaves unused at the end of a piece's
+//! blocks is slack and inspected as such; a piece that does not unpack is inspected as it
+//! is stored, and the file is unscannable.
+
+use super::outcome::{Content, Piece};
+use super::unit::{Worker, to_usize, zeros};
+use airlock_guest::{UnpackError, unpack};
+use airlock_model::{CHUNK_BYTES_MAX, ContentHash, Finding, Packed, Place, Reason};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
+const KEPT_PIECES: usize = 16;
+
+/// Most bytes of slack in the blocks of one file that are inspected.
+const SLACK_BYTES_MAX: usize = 16 << 20;
+
+/// What the inspection of a packed file came to.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked {
+    pub(super) findings: Vec<Finding>,
+    /// Why not all of it was unpacked.
+    pub(super) unscannable: BTreeSet<Reason>,
+}
+
+/// The stored stream of a file, read a piece at a time.
+struct Stored<'p> {
+    pieces: &'p mut [Piece],
+    retain: bool,
+    /// The pieces that were read last.
+    kept: VecDeque<(usize, Vec<u8>)>,
+    /// Pieces that were read at least once.
+    seen: Vec<bool>,
+}
+
+impl Stored<'_> {
+    /// Fills `into` with the stored bytes of a piece of the file; false if some cannot be had.
+    fn fill(&mut self, worker: &mut Worker<'_>, place: &Place<'_>, of: &Packed, into: &mut Vec<u8>) -> bool {
+        into.clear();
+        let end = of.stored.saturating_add(of.stored_bytes);
+        let mut at = of.stored;
+        while at < end {
+            let number = to_usize(at / CHUNK_BYTES_MAX as u64);
+            if !self.fetch(worker, place, number) {
+                return false;
+            }
+            let bytes = self.kept.iter().find(|(kept, _)| *kept == number).map(|(_, bytes)| bytes);
+            let from = to_usize(at % CHUNK_BYTES_MAX as u64);
+            let part = bytes.and_then(|bytes| bytes.get(from..)).unwrap_or_default();
+            let length = part.len().min(to_usize(end - at));
+            if length == 0 {
+                return false;
+            }
+            into.extend_from_slice(&part[..length]);
+            at += length as u64;
+        }
+        true
+    }
+
+    /// Makes sure that a piece is kept. One that is read again must be what it was (I6).
+    fn fetch(&mut self, worker: &mut Worker<'_>, place: &Place<'_>, number: usize) -> bool {
+        if self.kept.iter().any(|(kept, _)| *kept == number) {
+            return true;
+        }
+        let Some(piece) = self.pieces.get_mut(number) else { return false };
+        let again = std::mem::replace(&mut self.seen[number], true);
+        let content = worker.read(place, piece);
+        let bytes = match &content {
+            Content::Zero => vec![0; to_usize(piece.bytes())],
+            Content::Data { .. } => worker.read_bytes().to_vec(),
+            Content::Unreadable | Content::Dropped => Vec::new(),
+        };
+        if again {
+            let same = match (&piece.content, &content) {
+                (Content::Data { record: Some(record), .. }, Content::Data { .. }) => {
+                    record.content == ContentHash::of(&bytes)
+                }
+                (before, now) => std::mem::discriminant(before) == std::mem::discriminant(now),
+            };
+            if !same {
+                piece.content = Content::Unreadable;
+                return false;
+            }
+        } else {
+            piece.content = content;
+            worker.hash(piece, self.retain);
+        }
+        let readable = !bytes.is_empty();
+        if self.kept.len() >= KEPT_PIECES {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((number, bytes));
+        readable
+    }
+}
+
+impl Worker<'_> {
+    /// Inspects a packed file in the order of the file.
+    pub(super) fn inspect_packed(
+        &mut self,
+        place: &Place<'_>,
+        pieces: &mut [Piece],
+        retain: bool,
+    ) -> Unpacked {
+        let mut came_to = Unpacked::default();
+        let seen = vec![false; pieces.len()];
+        let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen };
+        let hashes = self.rules.hashes();
+        let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
+        // Bytes of the stored stream that are inspected as such, and where they begin.
+        let mut slack: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut slack_bytes = 0;
+        let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+        let (mut expected, mut hashed, mut complete) = (None, 0, true);
+        for of in place.packed {
+            let read = stored.fill(self, place, of, &mut bytes);
+            let used = if read { unpack(of.codec, &bytes, of.unpacked, &mut plain) } else { Ok(0) };
+            if let Err(error) = &used {
+                came_to.unscannable.insert(match error {
+                    UnpackError::TooLarge => Reason::Limit,
+                    _ => Reason::Unsupported,
+                });
+            }
+            let behind = used.unwrap_or(0);
+            let rest = bytes.get(behind..).unwrap_or_default();
+            if rest.iter().any(|byte| *byte != 0) {
+                slack_bytes += rest.len();
+                if slack_bytes > SLACK_BYTES_MAX {
+                    came_to.unscannable.insert(Reason::Limit);
+                } else {
+                    slack.push((of.stored + behind as u64, rest.to_vec()));
+                }
+            }
+            let from = to_usize(of.skip).min(plain.len());
+            let until = from.saturating_add(to_usize(of.length)).min(plain.len());
+            if !read || used.is_err() || until - from < to_usize(of.length) {
+                complete = false;
+                continue;
+            }
+            let part = &plain[from..until];
+            if expected != Some(of.logical) {
+                if expected.is_some() {
+                    self.scanner.finish(&mut self.matches);
+                }
+                self.scanner.start(of.logical);
+            }
+            self.feed(part);
+            expected = Some(of.logical + of.length);
+            if let Some(hasher) = &mut hasher {
+                zeros(hasher, of.logical.saturating_sub(hashed));
+                hasher.update(part);
+                hashed = of.logical + of.length;
+            }
+        }
+        if expected.is_some() {
+            self.scanner.finish(&mut self.matches);
+        }
+        // What no piece of the file refers to is stored all the same.
+        for number in 0..stored.pieces.len() {
+            if !stored.seen[number] {
+                stored.fetch(self, place, number);
+            }
+        }
+        came_to.findings.extend(self.matches.iter().map(|found| self.finding(place, found, true)));
+        if let Some(mut hasher) = hasher.filter(|_| complete) {
+            zeros(&mut hasher, place.size.saturating_sub(hashed));
+            let names = hasher.finish(hashes);
+            came_to.findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
+        }
+        for (start, bytes) in slack {
+            self.matches.clear();
+            self.scan(start, &[&bytes]);
+            came_to.findings.extend(self.matches.iter().map(|found| self.slack_finding(place, found)));
+        }
+        self.matches.clear();
+        came_to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Rules;
+    use crate::malware::HashList;
+    use crate::station::{NoSink, Progress, Report, Station};
+    use airlock_disk::{OpenOptions, open};
+    use airlock_guest::Survey;
+    use airlock_model::{Codec, Coverage, Extent, PackedFile, PlaceKind, PlaceMapBuilder, Site, Volume};
+    use airlock_model::{Packed, Reason, Run};
+    use airlock_policy::{Document, Effective};
+    use std::io::Write;
+
+    const NUMBER: &str = "4539 1488 0343 6467";
+
+    /// Inspects a disk of `bytes` that is one packed file and nothing else.
+    fn inspect(bytes: &[u8], size: u64, packed: &[Packed]) -> Report {
+        let mut file = tempfile::NamedTempFile::new().expect("temporary file");
+        file.write_all(bytes).expect("write");
+        let disk = open(file.path(), &OpenOptions::default()).expect("open").source;
+        let mut map = PlaceMapBuilder::new(disk.size());
+        let volume = Volume {
+            label: "whole".into(),
+            content: "btrfs".into(),
+            extent: Extent::new(0, disk.size()),
+            block_bytes: 4096,
+        };
+        let volume = map.volume(volume);
+        let runs = [
+            Run { logical: 0, disk: 4096, length: disk.size() - 4096 },
+            Run { logical: disk.size() - 4096, disk: 0, length: 4096 },
+        ];
+        map.packed(PackedFile { volume, path: b"/cards.csv", size, runs: &runs, packed, view: false });
+        let survey = Survey { map: map.finish(), oddities: vec![], limits: vec![], replays: vec![] };
+        let rules = Rules::new([7; 32], HashList::default());
+        let policy = Effective::merge(&Document::default(), &Document::default());
+        let station = Station::new(&rules, &policy, Site::Source);
+        station.run("disk0", &*disk, &survey, &mut [NoSink], &Progress::default()).expect("a report")
+    }
+
+    /// A disk whose first block is the last of the stored stream.
+    fn disk(stored: &[u8]) -> Vec<u8> {
+        let mut stream = stored.to_vec();
+        stream.resize(stored.len().next_multiple_of(4096).max(8192), 0);
+        let last = stream.split_off(stream.len() - 4096);
+        [last, stream].concat()
+    }
+
+    fn piece(logical: u64, length: u64, stored: u64, stored_bytes: u64) -> Packed {
+        Packed { logical, length, stored, stored_bytes, skip: 0, unpacked: length, codec: Codec::Zstd }
+    }
+
+    #[test]
+    fn a_value_across_two_compressed_pieces_is_found_in_the_file() {
+        let text = format!("{:>100}\n", format!("card {NUMBER}")).repeat(50).into_bytes();
+        let (first, second) = text.split_at(95);
+        let pack = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).expect("compress");
+        let mut stored = pack(first);
+        stored.resize(4096, 0);
+        let more = pack(second);
+        stored.extend(&more);
+        let count = u64::try_from(text.len()).expect("small");
+        let packed = [piece(0, 95, 0, 4096), piece(95, count - 95, 4096, 4096)];
+        let report = inspect(&disk(&stored), count, &packed);
+        assert_eq!(report.findings.len(), 50);
+        // The second piece lies before the first on the disk.
+        let one = &report.findings[49];
+        assert_eq!((one.path.as_deref(), one.offset, one.length), (Some("/cards.csv"), 81, 19));
+        assert_eq!(one.disk_offset, Some(4096));
+        let held: Vec<Extent> = report.held.iter().map(|held| held.extent).collect();
+        assert_eq!(held, [Extent::new(0, 8192)], "scope file: all that is stored of it");
+    }
+
+    #[test]
+    fn what_a_codec_leaves_of_a_block_is_inspected_as_slack() {
+        let mut stored = zstd::bulk::compress(&[b'x'; 1000], 1).expect("compress");
+        let used = u64::try_from(stored.len()).expect("small");
+        stored.extend(b"\0\0\0 old: ".iter().chain(NUMBER.as_bytes()));
+        let report = inspect(&disk(&stored), 1000, &[piece(0, 1000, 0, 4096)]);
+        assert_eq!(report.findings.len(), 1);
+        let one = &report.findings[0];
+        assert_eq!((one.place.as_str(), one.disk_offset), ("slack", Some(4096 + used + 9)));
+    }
+
+    #[test]
+    fn what_does_not_unpack_is_unscannable_and_inspected_as_it_is() {
+        let stored = format!("no frame, but {NUMBER} ").into_bytes();
+        let report = inspect(&disk(&stored), 1000, &[piece(0, 1000, 0, 4096)]);
+        assert_eq!(report.findings.len(), 1);
+        assert_eq!(report.coverage.unscannable.get(&Reason::Unsupported), Some(&8192));
+        let Coverage { total, hole, .. } = report.coverage;
+        assert_eq!((total, hole), (8192, 0));
+        assert_eq!(report.places.get(PlaceKind::File.name()), Some(&8192));
+    }
+}
