@@ -183,3 +183,28 @@ fn inner_name(name: &[u8], image: &Path, allowed: &Path) -> Option<PathBuf> {
     };
     Some(roots.find_map(inside).unwrap_or_else(|| name.to_path_buf()))
 }
+
+/// Returns the names to try of a file that Windows wrote down: each as it is, then beside the image.
+pub(crate) fn windows_names(paths: Vec<String>) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    let paths: Vec<String> = paths.into_iter().map(|path| path.replace('\\', "/")).collect();
+    let last = paths.iter().filter_map(|path| path.rsplit('/').next());
+    for name in paths.iter().map(String::as_str).chain(last) {
+        if !name.is_empty() && !names.contains(&name.as_bytes().to_vec()) {
+            names.push(name.as_bytes().to_vec());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_looked_for_where_windows_says_and_beside_the_image() {
+        let names = windows_names(vec![r"..\base\a.vhd".into(), r"C:\vm\a.vhd".into(), String::new()]);
+        let expected: [&[u8]; 3] = [b"../base/a.vhd", b"C:/vm/a.vhd", b"a.vhd"];
+        assert_eq!(names, expected);
+    }
+}

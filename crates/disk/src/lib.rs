@@ -35,6 +35,7 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod bits;
 mod cache;
 mod chain;
 mod decompress;
@@ -48,6 +49,8 @@ mod qcow2;
 mod raw;
 mod source;
 mod table;
+mod vdi;
+mod vhd;
 mod vmdk;
 mod write;
 

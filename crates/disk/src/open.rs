@@ -3,7 +3,7 @@
 use crate::chain::{Chain, Part};
 use crate::file::HostFile;
 use crate::layer::{Image, Layer};
-use crate::{BlockSource, Error, Format, qcow2, raw, vmdk};
+use crate::{BlockSource, Error, Format, qcow2, raw, vdi, vhd, vmdk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ fn part(format: Format, host: HostFile, path: &Path, chain: &mut Chain<'_>) -> R
         Format::Raw => Ok(raw::part(host)),
         Format::Qcow2 => qcow2::part(host, path, chain),
         Format::Vmdk => vmdk::part(host, path, chain),
+        Format::Vhd => vhd::part(host, chain),
+        Format::Vdi => vdi::part(host, chain),
         other => Err(other.unsupported("not yet")),
     }
 }

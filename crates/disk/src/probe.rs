@@ -1,7 +1,7 @@
 //! Tells disk images from other files by their first bytes.
 
 use crate::file::HostFile;
-use crate::{Error, Format, qcow2};
+use crate::{Error, Format, qcow2, vhd};
 use std::path::Path;
 
 /// How many bytes [`probe_bytes`] looks at, at most.
@@ -84,12 +84,22 @@ pub fn probe_bytes(first: &[u8]) -> Probe {
     Probe::Unknown
 }
 
-/// Tells what the file at `path` is.
+/// Tells what the file at `path` is, by its start and, for a fixed VHD, by its end.
+///
+/// A guest can write at the end of a raw disk as well as at its start: see [`probe_bytes`].
 pub fn probe(path: &Path) -> Result<Probe, Error> {
     probe_host(&HostFile::open(path)?)
 }
 
 pub(crate) fn probe_host(host: &HostFile) -> Result<Probe, Error> {
+    let mut last = [0; 512];
+    if let Some(offset) = host.bytes.checked_sub(512) {
+        host.read("read the end of image", offset, &mut last)?;
+    }
+    // What the start of a fixed disk looks like is the guest's business.
+    if vhd::is_fixed_footer(&last, host.bytes) {
+        return Ok(Probe::Image(Format::Vhd));
+    }
     let mut first = vec![0; PROBE_BYTES.min(crate::field::narrow(host.bytes))];
     host.read("read the start of image", 0, &mut first)?;
     Ok(probe_bytes(&first))

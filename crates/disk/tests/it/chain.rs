@@ -1,10 +1,6 @@
-use crate::fixture::{check_reads, disk_bytes, run, text, write_sparse};
+use crate::fixture::{allowing, check_reads, disk_bytes, run, text, write_sparse};
 use airlock_disk::{Error, Format, OpenOptions, open};
 use std::path::Path;
-
-fn allowing(directory: &Path) -> OpenOptions {
-    OpenOptions { allow_backing: Some(directory.to_path_buf()), ..OpenOptions::default() }
-}
 
 fn create(image: &Path, backing: &str, format: &str, more: &[&str]) {
     let mut arguments = vec!["create", "-q", "-u", "-f", "qcow2", "-b", backing];

@@ -1,6 +1,6 @@
 //! Images and reference bytes that the tests share.
 
-use airlock_disk::{BlockSource, SpanKind};
+use airlock_disk::{BlockSource, OpenOptions, SpanKind};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,6 +13,11 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
         output.unwrap_or_else(|error| panic!("cannot run {program} (Debian package qemu-utils): {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Returns options under which files below `directory` may be opened.
+pub(crate) fn allowing(directory: &Path) -> OpenOptions {
+    OpenOptions { allow_backing: Some(directory.to_path_buf()), ..OpenOptions::default() }
 }
 
 pub(crate) fn text(path: &Path) -> &str {

@@ -10,5 +10,7 @@ mod fixture;
 mod mutate;
 mod qcow2;
 mod raw;
+mod vdi;
+mod vhd;
 mod vmdk;
 mod writer;

@@ -1,4 +1,4 @@
-use crate::fixture::{check_reads, data_bytes, disk_bytes, run, text, write_sparse};
+use crate::fixture::{allowing, check_reads, data_bytes, disk_bytes, run, text, write_sparse};
 use crate::mutate::check_mutants;
 use airlock_disk::{Error, Format, OpenOptions, Opened, Probe, SpanKind, open, probe};
 use std::path::Path;
@@ -6,10 +6,6 @@ use std::path::Path;
 /// What `qemu-img` writes.
 const SUBFORMATS: [&str; 5] =
     ["monolithicSparse", "streamOptimized", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"];
-
-fn allowing(directory: &Path) -> OpenOptions {
-    OpenOptions { allow_backing: Some(directory.to_path_buf()), ..OpenOptions::default() }
-}
 
 fn convert(raw: &Path, image: &Path, options: &str) {
     run("qemu-img", &["convert", "-f", "raw", "-O", "vmdk", "-o", options, text(raw), text(image)]);
