@@ -47,6 +47,7 @@ mod detect;
 mod ext;
 mod field;
 mod fs;
+mod member;
 mod overlay;
 mod partition;
 mod volumes;
@@ -55,7 +56,7 @@ mod window;
 pub use codec::{UNPACKED_MAX, UnpackError, unpack};
 
 use airlock_disk::BlockSource;
-use airlock_model::{Extent, PlaceMap};
+use airlock_model::{Extent, PlaceMap, Space};
 
 /// Something about a disk that is not as it should be, and what was done about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,9 +120,14 @@ pub enum Error {
     },
 }
 
-/// Divides `disk` into places.
+/// Divides one disk into places.
 pub fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
-    let survey = volumes::survey(disk)?;
+    survey_space(disk, &Space::of_disk(disk.size(), disk.format().name()))
+}
+
+/// Divides a bundle into places; `disk` has the bytes of its whole address space.
+pub fn survey_space(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Error> {
+    let survey = volumes::survey(disk, space)?;
     debug_assert_eq!(airlock_model::invariant::places_tile(&survey.map), Ok(()), "I2");
     Ok(survey)
 }

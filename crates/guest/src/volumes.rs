@@ -1,11 +1,14 @@
-//! Divides a disk into volumes, and each volume into places.
+//! Divides the disks of a bundle into volumes, and each volume into places.
 
 use crate::detect::{Content, detect};
+use crate::member::MemberDisk;
 use crate::partition::{self, Oddities};
 use crate::window::Window;
 use crate::{Error, Replay, Survey, fs};
 use airlock_disk::BlockSource;
-use airlock_model::{Extent, PlaceKind, PlaceMapBuilder, Run, Volume, subtract};
+use airlock_model::{
+    Extent, MemberFile, MemberKind, PlaceKind, PlaceMapBuilder, Run, Space, Volume, subtract,
+};
 
 /// Runs that all file systems of a disk may have together; 24 bytes each.
 const RUNS_MAX: usize = 32 << 20;
@@ -24,8 +27,8 @@ pub(crate) struct Findings {
     pub(crate) runs_left: usize,
 }
 
-/// Divides `disk` into places.
-pub(crate) fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
+/// Divides a bundle into places.
+pub(crate) fn survey(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Error> {
     let mut findings = Findings {
         map: PlaceMapBuilder::new(disk.size()),
         oddities: Oddities::default(),
@@ -33,11 +36,15 @@ pub(crate) fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
         replays: Vec::new(),
         runs_left: RUNS_MAX,
     };
-    let whole = Extent::new(0, disk.size());
-    match partition::read(disk, &mut findings.oddities)? {
-        None if disk.size() == 0 => {}
-        None => survey_volume(disk, "whole", whole, &mut findings),
-        Some(layout) => survey_layout(disk, &layout, &mut findings),
+    let mut volumes = Vec::new();
+    for (member, extent) in space.iter() {
+        match &member.kind {
+            MemberKind::Disk { .. } => divide(disk, extent, &mut volumes, &mut findings)?,
+            MemberKind::Files(files) => place_files(files, extent, &mut findings),
+        }
+    }
+    for volume in &volumes {
+        survey_volume(disk, volume, &mut findings);
     }
     Ok(Survey {
         map: findings.map.finish(),
@@ -47,51 +54,85 @@ pub(crate) fn survey(disk: &dyn BlockSource) -> Result<Survey, Error> {
     })
 }
 
-/// Surveys a partitioned disk: tables first, then partitions by number, then the rest.
-fn survey_layout(disk: &dyn BlockSource, layout: &partition::Layout, findings: &mut Findings) {
-    let whole = Extent::new(0, disk.size());
+/// A partition, or a disk without partitions.
+#[derive(Debug)]
+struct Found {
+    /// `p1`, `whole`.
+    label: String,
+    extent: Extent,
+    /// What nothing else has claimed of it; all of it, unless partitions overlap.
+    own: Vec<Extent>,
+}
+
+/// Places the files of a bundle, which lie one behind the other.
+fn place_files(files: &[MemberFile], extent: Extent, findings: &mut Findings) {
+    let volume = findings.map.volume(Volume {
+        label: "files".to_owned(),
+        content: "files".to_owned(),
+        extent,
+        block_bytes: BLOCK_BYTES,
+    });
+    let mut at = extent.offset;
+    for file in files {
+        let run = [Run { logical: 0, disk: at, length: file.size }];
+        let runs = if file.size > 0 { &run[..] } else { &[] };
+        findings.map.place(volume, PlaceKind::File, &file.path, file.size, runs);
+        at = at.saturating_add(file.size);
+    }
+}
+
+/// Divides a disk: tables first, then partitions by number, then the rest.
+fn divide(
+    space: &dyn BlockSource,
+    member: Extent,
+    volumes: &mut Vec<Found>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let disk = MemberDisk { space, extent: member };
+    let first_oddity = findings.oddities.0.len();
+    let layout = partition::read(&disk, &mut findings.oddities)?;
+    let in_space = |extent: Extent| Extent::new(member.offset.saturating_add(extent.offset), extent.length);
+    for oddity in findings.oddities.0.iter_mut().skip(first_oddity) {
+        oddity.extent = in_space(oddity.extent);
+    }
+    let Some(layout) = layout else {
+        if member.length > 0 {
+            volumes.push(Found { label: "whole".to_owned(), extent: member, own: vec![member] });
+        }
+        return Ok(());
+    };
     let mut taken = Taken::default();
-    let tables: Vec<Extent> = layout
-        .tables
-        .iter()
-        .filter_map(|table| table.intersect(&whole))
-        .flat_map(|table| taken.take(table))
-        .collect();
+    let tables = layout.tables.iter().filter_map(|table| in_space(*table).intersect(&member));
+    let mut tables: Vec<Extent> = tables.flat_map(|table| taken.take(table)).collect();
+    tables.sort_unstable();
     let volume = findings.map.volume(Volume {
         label: "disk".to_owned(),
         content: layout.scheme.to_owned(),
-        extent: whole,
+        extent: member,
         block_bytes: BLOCK_BYTES,
     });
-    let mut tables = tables;
-    tables.sort_unstable();
     place_extents(findings, volume, PlaceKind::PartitionTable, &tables);
     for partition in &layout.partitions {
         let label = format!("p{}", partition.number);
-        let free = taken.take(partition.extent);
-        if free == [partition.extent] {
-            survey_volume(disk, &label, partition.extent, findings);
-            continue;
+        let extent = in_space(partition.extent);
+        let own = taken.take(extent);
+        if own != [extent] {
+            findings.oddities.add(&label, "partition overlaps another one or a partition table", extent);
         }
-        let what = "partition overlaps another one or a partition table";
-        findings.oddities.add(&label, what, partition.extent);
-        let volume = findings.map.volume(Volume {
-            label,
-            content: "unknown".to_owned(),
-            extent: partition.extent,
-            block_bytes: BLOCK_BYTES,
-        });
-        place_extents(findings, volume, PlaceKind::Raw, &free);
+        volumes.push(Found { label, extent, own });
     }
-    place_extents(findings, volume, PlaceKind::Gap, &taken.take(whole));
+    place_extents(findings, volume, PlaceKind::Gap, &taken.take(member));
+    Ok(())
 }
 
-/// Surveys a volume whose bytes nothing else has claimed.
-fn survey_volume(disk: &dyn BlockSource, label: &str, extent: Extent, findings: &mut Findings) {
-    let window = Window::new(disk, extent);
+/// Surveys a volume. Where others have claimed some of it, its files are views: both
+/// readings of the bytes are inspected, and the bytes belong to one place all the same.
+fn survey_volume(disk: &dyn BlockSource, volume: &Found, findings: &mut Findings) {
+    let Found { label, extent, own } = volume;
+    let overlaps = *own != [*extent];
+    let window = Window::new(disk, *extent);
     let content = detect(&window).unwrap_or_else(|_| {
-        let what = "the start of the volume cannot be read";
-        findings.oddities.add(label, what, extent);
+        findings.oddities.add(label, "the start of the volume cannot be read", *extent);
         Content { name: "unknown", kind: PlaceKind::Raw, reader: None }
     });
     let mut name = content.name;
@@ -99,23 +140,26 @@ fn survey_volume(disk: &dyn BlockSource, label: &str, extent: Extent, findings: 
         let read = reader(&window, findings.runs_left);
         let emitted = read.and_then(|read| {
             let content = read.content;
-            fs::emit(read, label, findings).map_err(|error| fs::Failure::raw(content, error))
+            let emit = if overlaps { fs::emit_views } else { fs::emit };
+            emit(read, label, findings).map_err(|error| fs::Failure::raw(content, error))
         });
         match emitted {
+            Ok(()) if overlaps => name = "unknown",
             Ok(()) => return,
             Err(failure) => {
-                findings.oddities.add(label, failure.what, extent);
+                findings.oddities.add(label, failure.what, *extent);
                 name = failure.content;
             }
         }
     }
     let volume = findings.map.volume(Volume {
-        label: label.to_owned(),
+        label: label.clone(),
         content: name.to_owned(),
-        extent,
+        extent: *extent,
         block_bytes: BLOCK_BYTES,
     });
-    place_extents(findings, volume, content.kind, &[extent]);
+    let kind = if overlaps { PlaceKind::Raw } else { content.kind };
+    place_extents(findings, volume, kind, own);
 }
 
 /// Adds one place with these extents, if there are any.

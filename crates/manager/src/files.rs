@@ -89,7 +89,7 @@ impl Files {
             names.push(name);
             at += size;
         }
-        let survey = Survey { map: map.finish(), oddities, limits: Vec::new() };
+        let survey = Survey { map: map.finish(), oddities, limits: Vec::new(), replays: Vec::new() };
         (Self { root, starts, names, size }, survey)
     }
 }

@@ -19,6 +19,7 @@ mod finding;
 pub mod invariant;
 mod packed;
 mod place;
+mod space;
 mod verdict;
 
 pub use chunk::{CHUNK_BYTES_MAX, ChunkId, ChunkRecord, ContentHash, DiskRoot, RootBuilder, TenantKey};
@@ -28,4 +29,5 @@ pub use extent::{Extent, Run, subtract};
 pub use finding::{Check, Confidence, Finding, Fingerprint, Severity, Site, Trail};
 pub use packed::{Codec, Packed};
 pub use place::{PackedFile, Place, PlaceKind, PlaceMap, PlaceMapBuilder, Volume};
+pub use space::{DISKS_MAX, Member, MemberFile, MemberKind, Space, SpaceError};
 pub use verdict::{Action, Decision};

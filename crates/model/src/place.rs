@@ -191,6 +191,7 @@ pub struct PackedFile<'b> {
 }
 
 /// What becomes an entry.
+#[derive(Clone, Copy)]
 struct Added<'b> {
     volume: u16,
     kind: PlaceKind,

@@ -35,7 +35,16 @@ fn push(list: &mut Vec<Extent>, window: &Window<'_>, part: Extent) {
 }
 
 /// Adds all places of a file system.
-pub(crate) fn emit(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings) -> Result<(), Error> {
+pub(crate) fn emit(fs: FileSystem<'_>, label: &str, findings: &mut Findings) -> Result<(), Error> {
+    add(fs, label, findings, false)
+}
+
+/// Adds the files of a file system as views, for a volume whose bytes belong to others.
+pub(crate) fn emit_views(fs: FileSystem<'_>, label: &str, findings: &mut Findings) -> Result<(), Error> {
+    add(fs, label, findings, true)
+}
+
+fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool) -> Result<(), Error> {
     let limited = fs.limited || fs.claims.is_full();
     let claims = std::mem::take(&mut fs.claims);
     let settled = claims.settle();
@@ -58,6 +67,7 @@ pub(crate) fn emit(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings)
         slack: Vec::new(),
         view_bytes_left: fs.window.bytes(),
         own_named: 0,
+        views,
     };
     let mut rests = fs.rests.clone().peekable();
     for (number, node) in (0_u32..).zip(&fs.nodes) {
@@ -72,7 +82,9 @@ pub(crate) fn emit(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings)
         files.finish(number, node, findings);
     }
     let (own_named, views_left) = (files.own_named, files.view_bytes_left);
-    add_rest(rest, volume, findings);
+    if !views {
+        add_rest(rest, volume, findings);
+    }
     let what = "files of the file system itself that a directory names";
     fs.tally.count(what, own_named, Extent::new(0, fs.window.bytes()));
     tell(&mut fs, &settled, views_left, limited);
@@ -176,6 +188,8 @@ struct Files<'s, 'd> {
     view_bytes_left: u64,
     /// Files of the file system itself that a directory names.
     own_named: u64,
+    /// Whether all files are views.
+    views: bool,
 }
 
 /// Adds where a run lies, to the one before it where they touch on the disk and in the file.
@@ -254,6 +268,9 @@ impl Files<'_, '_> {
     fn finish(&mut self, number: u32, node: &Node, findings: &mut Findings) {
         if node.kind == NodeKind::Directory {
             return;
+        }
+        if self.views {
+            return self.view(number, node, findings);
         }
         let path = self.paths.of(&self.fs.nodes, &self.fs.names, node);
         let (volume, map) = (self.volume, &mut findings.map);

@@ -16,7 +16,7 @@ mod tally;
 mod views;
 
 pub(crate) use claims::{Claim, Claims, Role, rests};
-pub(crate) use emit::emit;
+pub(crate) use emit::{emit, emit_views};
 pub(crate) use names::{Names, Node, NodeKind};
 pub(crate) use tally::Tally;
 pub(crate) use views::{Packs, Views};

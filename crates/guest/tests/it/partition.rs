@@ -210,6 +210,29 @@ fn overlapping_partitions_and_chains_without_end() {
 }
 
 #[test]
+fn a_file_system_in_an_overlapping_partition_is_inspected_as_well() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (image, tree) = (directory.path().join("disk"), directory.path().join("tree"));
+    std::fs::create_dir(&tree).expect("directory");
+    std::fs::write(tree.join("note"), b"in both readings").expect("write");
+    create(&image, 8 * MIB);
+    run("mke2fs", &["-q", "-F", "-b", "1024", "-d", text(&tree), "-E", "offset=51200", text(&image), "4M"]);
+    for (index, first) in [(0, 64_u32), (1, 100)] {
+        let mut bytes = vec![0, 0, 0, 0, 0x83, 0, 0, 0];
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(8192_u32.to_le_bytes());
+        put(&image, 446 + 16 * index, &bytes);
+    }
+    put(&image, 510, b"\x55\xaa");
+    let disk = open(&image);
+    let survey = survey_checked(&disk);
+    let note = file(&survey, "p2", b"/note").expect("a view");
+    assert!(note.view);
+    assert_eq!(read_place(&disk, &note), b"in both readings");
+    assert_eq!(bytes_of(&survey, PlaceKind::Raw), (8192 + 36) * 512);
+}
+
+#[test]
 fn gpt_of_4096_byte_sectors() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let image = directory.path().join("disk");
