@@ -5,6 +5,7 @@
 //! ```
 //!
 //! With an output the bytes are written to a raw file, as `qemu-img convert -O raw` does.
+#![expect(clippy::print_stdout, reason = "it is what the example is for")]
 
 use airlock_disk::{BlockSource, OpenOptions, SpanKind, open};
 use std::error::Error;

@@ -40,7 +40,7 @@ mod tests {
         let bitmap: Vec<u8> = (0..200)
             .map(|_| {
                 state = state.wrapping_mul(1_103_515_245).wrapping_add(12_345);
-                [0, 0xff, (state >> 16) as u8][(state >> 8) as usize % 3]
+                [0, 0xff, state.to_be_bytes()[1]][(state >> 8) as usize % 3]
             })
             .collect();
         for order in [Order::HighFirst, Order::LowFirst] {

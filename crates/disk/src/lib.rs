@@ -51,6 +51,7 @@ mod source;
 mod table;
 mod vdi;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod write;
 

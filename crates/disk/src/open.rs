@@ -3,7 +3,7 @@
 use crate::chain::{Chain, Part};
 use crate::file::HostFile;
 use crate::layer::{Image, Layer};
-use crate::{BlockSource, Error, Format, qcow2, raw, vdi, vhd, vmdk};
+use crate::{BlockSource, Error, Format, qcow2, raw, vdi, vhd, vhdx, vmdk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,14 +32,13 @@ pub struct Opened {
 /// Opens the image at `path`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
     let mut chain = Chain::new(options.allow_backing.as_deref());
-    let mut layers = Vec::new();
+    let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     let mut next = Some((HostFile::open(path)?, path.to_path_buf(), options.format));
     let mut expected = Vec::new();
     while let Some((host, path, format)) = next.take() {
         let format = chain.enter(&host, path.clone(), format)?;
         let part = part(format, host, &path, &mut chain)?;
-        let child = layers.last().map(|layer: &Box<dyn Layer>| layer.format());
-        check_identity(&part, &expected, child.unwrap_or(format))?;
+        check_identity(&part, &expected, layers.last().map_or(format, |child| child.format()))?;
         if let Some(parent) = &part.parent {
             let (host, path) = chain.parent(parent, &path)?;
             next = Some((host, path, parent.format));
@@ -64,7 +63,7 @@ fn part(format: Format, host: HostFile, path: &Path, chain: &mut Chain<'_>) -> R
         Format::Vmdk => vmdk::part(host, path, chain),
         Format::Vhd => vhd::part(host, chain),
         Format::Vdi => vdi::part(host, chain),
-        other => Err(other.unsupported("not yet")),
+        Format::Vhdx => vhdx::part(host, chain),
     }
 }
 
@@ -73,7 +72,7 @@ fn check_identity(part: &Part, expected: &[Vec<u8>], child: Format) -> Result<()
     if expected.is_empty() || expected.contains(&part.identity) {
         return Ok(());
     }
-    let hex = |id: &[u8]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let expected: Vec<_> = expected.iter().map(|id| hex(id)).collect();
+    let hex = |id: &Vec<u8>| id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let expected: Vec<_> = expected.iter().map(hex).collect();
     Err(Error::WrongParent { format: child, found: hex(&part.identity), expected: expected.join(" or ") })
 }

@@ -2,11 +2,12 @@
 
 use crate::field::{narrow, wide};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 /// What a run of the file is replaced by.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Content {
     Zeros,
     /// Bytes, and how many of them are hidden by a later change before the run.
@@ -14,7 +15,7 @@ enum Content {
 }
 
 /// Changes to a file; later ones hide earlier ones.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Overlay {
     /// Runs that do not overlap: start, end, content.
     runs: BTreeMap<u64, (u64, Content)>,
@@ -88,6 +89,12 @@ impl Overlay {
                 }
             }
         }
+    }
+}
+
+impl fmt::Debug for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlay").field("runs", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Format {
     Vhd,
     /// Microsoft virtual hard disk, version 2.
     Vhdx,
-    /// VirtualBox disk image.
+    /// `VirtualBox` disk image.
     Vdi,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Cursor<'c> {
     page: Option<(u64, Arc<[u8]>)>,
 }
 
-impl<'c> Cursor<'c> {
+impl Cursor<'_> {
     /// Returns a reader of another table in the same file.
     pub(crate) fn beside(&self, table: Table) -> Self {
         table.cursor(self.host, self.cache)

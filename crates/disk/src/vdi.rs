@@ -1,4 +1,4 @@
-//! VirtualBox disk images, version 1.1 (VirtualBox `Storage/VDICore.h`: `VDIPREHEADER`,
+//! `VirtualBox` disk images, version 1.1 (`Storage/VDICore.h` of its sources: `VDIPREHEADER`,
 //! `VDIHEADER1PLUS`; `VDI.cpp` for the block map).
 //!
 //! | structure | what is used of it |

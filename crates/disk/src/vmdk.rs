@@ -46,26 +46,21 @@ fn unsupported(what: impl Into<String>) -> Error {
 
 /// Opens a VMDK as a layer of a chain.
 pub(crate) fn part(host: HostFile, path: &Path, chain: &mut Chain<'_>) -> Result<Part, Error> {
-    let (descriptor, extents) = match SparseHeader::read(&host)? {
-        Some(header) => {
-            let Some((offset, length)) = header.descriptor else {
-                return Err(unsupported(
-                    "an extent without its descriptor; name the descriptor's file instead",
-                ));
-            };
-            let descriptor = Descriptor::parse(&text(&host, offset, length)?)?;
-            let [ExtentLine { kind: ExtentKind::Sparse, .. }] = descriptor.extents.as_slice() else {
-                return Err(unsupported("a sparse file whose descriptor has other extents"));
-            };
-            let bytes = header.capacity_bytes;
-            let sparse = Sparse::new(host, header)?;
-            (descriptor, vec![Extent { start: 0, bytes, body: Body::Sparse(sparse) }])
-        }
-        None => {
-            let descriptor = Descriptor::parse(&text(&host, 0, host.bytes)?)?;
-            let extents = open_extents(&descriptor, path, chain)?;
-            (descriptor, extents)
-        }
+    let (descriptor, extents) = if let Some(header) = SparseHeader::read(&host)? {
+        let Some((offset, length)) = header.descriptor else {
+            return Err(unsupported("an extent without its descriptor; name the descriptor's file instead"));
+        };
+        let descriptor = Descriptor::parse(&text(&host, offset, length)?)?;
+        let [ExtentLine { kind: ExtentKind::Sparse, .. }] = descriptor.extents.as_slice() else {
+            return Err(unsupported("a sparse file whose descriptor has other extents"));
+        };
+        let bytes = header.capacity_bytes;
+        let sparse = Sparse::new(host, header)?;
+        (descriptor, vec![Extent { start: 0, bytes, body: Body::Sparse(sparse) }])
+    } else {
+        let descriptor = Descriptor::parse(&text(&host, 0, host.bytes)?)?;
+        let extents = open_extents(&descriptor, path, chain)?;
+        (descriptor, extents)
     };
     let identity = descriptor.cid.to_be_bytes().to_vec();
     let parent = descriptor.parent.map(|(cid, hint)| Parent {

@@ -132,10 +132,9 @@ fn extent(line: &[u8]) -> Result<Option<ExtentLine>, crate::Error> {
     let (name, behind) = rest.split_at(end);
     let behind = behind.get(1..).unwrap_or_default().trim_ascii();
     let mut words = behind.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let offset = match words.next() {
+    let offset = match words.next().filter(|_| kind == ExtentKind::Flat) {
+        Some(word) => decimal(word).ok_or_else(malformed)?,
         None => 0,
-        Some(word) if kind == ExtentKind::Flat => decimal(word).ok_or_else(malformed)?,
-        Some(_) => 0,
     };
     Ok(Some(ExtentLine { sectors, kind, name: name.to_vec(), offset }))
 }

@@ -12,5 +12,6 @@ mod qcow2;
 mod raw;
 mod vdi;
 mod vhd;
+mod vhdx;
 mod vmdk;
 mod writer;

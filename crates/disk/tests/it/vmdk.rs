@@ -139,12 +139,12 @@ fn cowd(disk: &[u8], grain_sectors: u32, has: &dyn Fn(usize) -> bool) -> Vec<u8>
     let mut next = 4 + directory_sectors;
     let mut directory = vec![0_u32; directory_sectors * 128];
     let mut body = Vec::new();
-    for table in 0..tables {
+    for (table, place) in directory.iter_mut().enumerate().take(tables) {
         let inside = table * 4096..grains.min((table + 1) * 4096);
         if !inside.clone().any(has) {
             continue;
         }
-        directory[table] = next as u32;
+        *place = next as u32;
         let mut entries = vec![0_u32; 4096];
         let mut data = Vec::new();
         for (index, number) in inside.enumerate() {
@@ -176,8 +176,8 @@ fn sesparse(disk: &[u8], has: &dyn Fn(usize) -> bool, zero: &dyn Fn(usize) -> bo
     let grains_at = (tables_at + tables * 64).next_multiple_of(8);
     let mut directory = vec![0_u64; directory_sectors * 64];
     let (mut entries, mut data) = (Vec::new(), Vec::new());
-    for table in 0..tables {
-        directory[table] = 0x1000_0000_0000_0000 | table as u64;
+    for (table, place) in directory.iter_mut().enumerate().take(tables) {
+        *place = 0x1000_0000_0000_0000 | table as u64;
         for number in table * 4096..(table + 1) * 4096 {
             entries.push(if number < grains && has(number) {
                 let at = (data.len() / 4096) as u64;
@@ -270,7 +270,7 @@ fn an_esx_chain_of_flat_redo_log_and_sesparse_is_read() {
         let hot = [0..512, 2048..4096 + 8192, 4096..40_000];
         // Only a small disk is quick to write again and again.
         shorten(&path(damaged));
-        check_mutants(&path(image), &path(damaged), &hot, &[]);
+        check_mutants(&path(image), &path(damaged), &hot, 0..0);
     }
 }
 
@@ -323,10 +323,10 @@ fn damaged_images_are_refused_or_read() {
         convert(&raw, &image, &format!("subformat={subformat}"));
         let length = std::fs::metadata(&image).expect("metadata").len() as usize;
         let hot = [0..80, 0..80, 512..1024, 0..70_000, length.saturating_sub(4096)..length];
-        check_mutants(&image, &image, &hot, &[0..4]);
+        check_mutants(&image, &image, &hot, 0..4);
         let extent = directory.path().join("disk-s001.vmdk");
         if extent.exists() {
-            check_mutants(&image, &extent, &[0..80, 512..8192], &[0..4]);
+            check_mutants(&image, &extent, &[0..80, 512..8192], 0..4);
         }
     }
 }
