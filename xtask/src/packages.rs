@@ -15,6 +15,7 @@ pub(crate) const TEST: &[&str] = &[
     "gdisk",
     "gnutls-bin",
     "libnbd-bin",
+    "mount",
     "mtools",
     "nbdkit",
     "procps",
@@ -23,6 +24,7 @@ pub(crate) const TEST: &[&str] = &[
     "strace",
     "syslinux",
     "syslinux-common",
+    "xfsprogs",
 ];
 
 /// What the benchmarks run beside that.

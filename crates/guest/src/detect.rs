@@ -81,6 +81,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if is_md_at_the_end(volume)? {
         return Ok(plain("md", PlaceKind::Raw));
     }
+    if ext::has_copy(volume) {
+        return Ok(understood("ext4", ext::read));
+    }
     Ok(plain("unknown", PlaceKind::Raw))
 }
 

@@ -1,4 +1,4 @@
-//! Little-endian fields of on-disk structures, read without trusting their position.
+//! Fields of on-disk structures, read without trusting their position.
 
 /// Returns `N` bytes from `at`, if they are inside.
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -23,6 +23,21 @@ pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
 /// Returns the 64-bit field at `at`; zero where the structure is too short.
 pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
     array(bytes, at).map_or(0, u64::from_le_bytes)
+}
+
+/// Returns the big-endian 16-bit field at `at`; zero where the structure is too short.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+    array(bytes, at).map_or(0, u16::from_be_bytes)
+}
+
+/// Returns the big-endian 32-bit field at `at`; zero where the structure is too short.
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+    array(bytes, at).map_or(0, u32::from_be_bytes)
+}
+
+/// Returns the big-endian 64-bit field at `at`; zero where the structure is too short.
+pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
+    array(bytes, at).map_or(0, u64::from_be_bytes)
 }
 
 /// Returns a 64-bit number from its lower and upper half, as ext4 keeps most of them.

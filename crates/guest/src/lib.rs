@@ -34,14 +34,18 @@
 //! # }
 //! ```
 //!
+//! A file system that was not unmounted has its latest files in its log. The log is
+//! replayed in memory ([`Replay`]); where that is not possible, the volume is raw.
+//!
 //! Deliberately absent: volume managers and other file systems (their volumes are
-//! raw and named), and the replay of journals (a survey says that it is needed).
+//! raw and named).
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod checksum;
 mod codec;
 mod detect;
 mod ext;

@@ -38,17 +38,45 @@ fn descriptor_block(superblock: &Superblock, index: u64) -> u64 {
     superblock.group_start(group).saturating_add(skip)
 }
 
-/// Reads all group descriptors.
+/// Reads all group descriptors; those of a copy, where the superblock is one and they are better.
 pub(crate) fn read(
     window: &Window<'_>,
     superblock: &Superblock,
+    copy: Option<u64>,
+    tally: &mut Tally,
+) -> Result<Vec<Group>, Error> {
+    let mut tallies = [Tally::default(), Tally::default()];
+    let [first, second] = &mut tallies;
+    let mut groups = read_at(window, superblock, 0, first)?;
+    let start = copy.filter(|_| !first.is_empty()).map(|copy| superblock.group_start(copy));
+    let mut better = false;
+    if let Some(start) = start.filter(|_| !superblock.meta_bg) {
+        // The first descriptors are one block behind the superblock, and so are those of a copy.
+        let ahead = start.saturating_sub(superblock.first_data_block);
+        let copies = read_at(window, superblock, ahead, second)?;
+        better = second.is_empty();
+        if better {
+            groups = copies;
+        }
+    }
+    let [first, second] = tallies;
+    *tally = if better { second } else { first };
+    Ok(groups)
+}
+
+/// Reads all group descriptors, or their copies so many blocks ahead.
+fn read_at(
+    window: &Window<'_>,
+    superblock: &Superblock,
+    ahead: u64,
     tally: &mut Tally,
 ) -> Result<Vec<Group>, Error> {
     let per_block = superblock.descriptors_per_block().max(1);
     let mut groups = Vec::new();
     let mut block = vec![0; narrow(superblock.block_bytes)];
     for index in 0..superblock.groups.div_ceil(per_block) {
-        let offset = superblock.to_bytes(descriptor_block(superblock, index));
+        let block_number = descriptor_block(superblock, index).saturating_add(ahead);
+        let offset = superblock.to_bytes(block_number);
         window.read("group descriptors", offset, &mut block)?;
         let left = superblock.groups.saturating_sub(index.saturating_mul(per_block));
         let descriptors = block.chunks_exact(narrow(superblock.descriptor_bytes));

@@ -3,6 +3,8 @@
 //! Inode tables are scanned from end to end and then directories for names: no path
 //! is walked. Every inode's blocks become claims on the file system's blocks; when
 //! all claims are settled, the block bitmaps tell free space from the rest.
+//!
+//! A journal that was in use is replayed first, into an overlay.
 
 mod bitmap;
 mod directory;
@@ -11,6 +13,9 @@ mod groups;
 mod indirect;
 mod inline;
 mod inode;
+mod journal;
+mod orphans;
+mod recovery;
 mod scan;
 mod superblock;
 
@@ -32,14 +37,58 @@ const _: Reader = read;
 
 /// Reads an ext2, ext3 or ext4 file system.
 pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSystem<'d>, Failure> {
-    let superblock = Superblock::read(window)?;
+    let (superblock, copy) = superblock(window)?;
     let content = superblock.content;
-    let cannot_read = |error| Failure::raw(content, error);
+    // A copy does not say whether the journal was in use.
+    let has_journal = superblock.journal_inode != 0 || superblock.journal_outside;
+    let needs_recovery = superblock.needs_recovery || copy.is_some() && has_journal;
+    let (mut fs, mut tally) = open(window, superblock, copy)?;
+    let mut replay = None;
+    if needs_recovery {
+        let replayed = recovery::replay(&fs).map_err(|refusal| Failure::raw(content, refusal))?;
+        if let Some((overlay, done)) = replayed {
+            let window = window.with_overlay(overlay);
+            let (superblock, copy) = self::superblock(&window)?;
+            (fs, tally) = open(&window, superblock, copy)?;
+            replay = Some(done);
+        }
+    }
+    let mut scan = scan::scan(&fs, runs_max, tally).map_err(|error| Failure::raw(content, error))?;
+    if copy.is_some() {
+        let what = "the superblock is damaged, a copy of it is used";
+        scan.tally.count(what, 1, Extent::new(1024, 1024));
+    }
+    let read = FileSystem { replay, ..finish(fs, scan) };
+    if copy.is_some() && read.root.is_none() {
+        // What was there before can leave copies behind.
+        return Err(Failure::raw("unknown", "a copy of a superblock without a root directory"));
+    }
+    Ok(read)
+}
+
+/// Returns whether there is a copy of a superblock, where the first one is none.
+pub(crate) fn has_copy(window: &Window<'_>) -> bool {
+    Superblock::read_copy(window).is_some()
+}
+
+/// Reads the superblock, or a copy of it and says of which group.
+fn superblock(window: &Window<'_>) -> Result<(Superblock, Option<u64>), Failure> {
+    Superblock::read(window).map(|superblock| (superblock, None)).or_else(|failure| {
+        let copy = Superblock::read_copy(window).ok_or(failure);
+        copy.map(|(superblock, group)| (superblock, Some(group)))
+    })
+}
+
+/// Reads the group descriptors.
+fn open<'d>(
+    window: &Window<'d>,
+    superblock: Superblock,
+    copy: Option<u64>,
+) -> Result<(Fs<'d>, Tally), Failure> {
     let mut tally = Tally::default();
-    let groups = groups::read(window, &superblock, &mut tally).map_err(cannot_read)?;
-    let fs = Fs { window: window.clone(), superblock, groups };
-    let scan = scan::scan(&fs, runs_max, tally).map_err(cannot_read)?;
-    Ok(finish(fs, scan))
+    let groups = groups::read(window, &superblock, copy, &mut tally);
+    let groups = groups.map_err(|error| Failure::raw(superblock.content, error))?;
+    Ok((Fs { window: window.clone(), superblock, groups }, tally))
 }
 
 /// Puts together what a scan found.
@@ -53,9 +102,6 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
     let rests = first_rest..claims.len();
     claims.rest_of_metadata(superblock.cluster_bits);
     let at_superblock = Extent::new(1024, 1024);
-    if superblock.needs_recovery {
-        tally.count("journal needs recovery", 1, at_superblock);
-    }
     if superblock.blocks_claimed > superblock.blocks {
         let missing = superblock.blocks_claimed.saturating_sub(superblock.blocks);
         tally.count("blocks behind the end of the volume", missing, at_superblock);

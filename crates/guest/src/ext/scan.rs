@@ -4,7 +4,7 @@ use super::Fs;
 use super::groups;
 use super::inode::{Inode, Kind, Mapping, Walk};
 use super::superblock::{FIRST_INODE, ROOT};
-use super::{directory, inline};
+use super::{directory, inline, orphans};
 use crate::Error;
 use crate::field::{narrow, quotient, wide, word};
 use crate::fs::{Claim, Claims, Names, Node, NodeKind, Role, Tally, Views, rests};
@@ -51,6 +51,8 @@ pub(crate) struct Scan {
     sorted: usize,
     late: HashMap<u32, u32>,
     late_seen: HashSet<u32>,
+    /// Inodes that a mount frees.
+    orphans: HashSet<u32>,
 }
 
 /// Scans a file system for all that is in use; claims come in order of precedence.
@@ -69,6 +71,7 @@ pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan,
         sorted: 0,
         late: HashMap::new(),
         late_seen: HashSet::new(),
+        orphans: orphans::list(fs)?,
     };
     groups::claim_fixed(&fs.superblock, &fs.groups, &mut scan.claims);
     let mut inodes_left = INODES_MAX;
@@ -128,9 +131,12 @@ impl Scan {
             Inode::parse_any(bytes)
         } else if let Some(inode) = Inode::parse(bytes) {
             inode
+        } else if self.orphans.contains(&number) {
+            Inode::parse_any(bytes)
         } else {
             return Ok(());
         };
+        let orphan = self.orphans.contains(&number);
         if self.nodes.len() >= NODES_MAX || self.claims.is_full() {
             self.limited = true;
             return Ok(());
@@ -147,6 +153,7 @@ impl Scan {
         }
         let own = fs.superblock.is_own(number) || inode.is_attribute();
         match inode.kind {
+            _ if orphan => self.orphan(fs, number),
             Kind::File if !own => self.file(fs, number, &inode),
             Kind::File if number >= FIRST_INODE => self.own_file(fs, number, &inode),
             Kind::Directory if !own => self.directory(fs, number, &inode),
@@ -165,6 +172,13 @@ impl Scan {
         self.tally.count("block tree nodes damaged or used twice", nodes, extent);
         self.tally.count("block runs outside the file system", outside, extent);
         self.tally.count("block runs out of order", disorder, extent);
+    }
+
+    /// Claims what a file has that was deleted while it was open.
+    fn orphan(&mut self, fs: &Fs<'_>, number: u32) {
+        let extent = Extent::new(inode_at(fs, number).unwrap_or(0), fs.superblock.inode_bytes);
+        self.tally.count("deleted files that were still open", 1, extent);
+        self.own_blocks();
     }
 
     /// Claims the mapped blocks for the file system itself.
@@ -378,7 +392,7 @@ impl Scan {
 }
 
 /// Returns where an inode lies, in bytes of the volume.
-fn inode_at(fs: &Fs<'_>, number: u32) -> Option<u64> {
+pub(crate) fn inode_at(fs: &Fs<'_>, number: u32) -> Option<u64> {
     let (group, index) = fs.superblock.inode_place(number)?;
     let table = fs.groups.get(narrow(group))?.inode_table?;
     let within = index.saturating_mul(fs.superblock.inode_bytes);

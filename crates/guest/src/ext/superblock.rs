@@ -13,6 +13,12 @@ pub(crate) const ROOT: u32 = 2;
 /// First inode that is not reserved. The superblock could say more, and hide files so.
 pub(crate) const FIRST_INODE: u32 = 11;
 
+/// What tells a superblock.
+pub(crate) const MAGIC: u16 = 0xef53;
+
+/// Groups that have copies of it, whatever the features.
+const COPY_GROUPS: [u64; 5] = [1, 3, 5, 7, 9];
+
 const COMPAT_JOURNAL: u32 = 0x4;
 const COMPAT_SPARSE_SUPER2: u32 = 0x200;
 const COMPAT_ORPHAN_FILE: u32 = 0x1000;
@@ -70,6 +76,10 @@ pub(crate) struct Superblock {
     /// Inodes that belong to the file system itself, beside the reserved ones.
     pub(crate) own_inodes: [u32; 5],
     pub(crate) journal_inode: u32,
+    /// Whether the journal is on another device.
+    pub(crate) journal_outside: bool,
+    /// First inode of the list of those that a mount deletes or truncates.
+    pub(crate) last_orphan: u32,
 }
 
 fn power(bits: u32) -> u64 {
@@ -81,7 +91,28 @@ impl Superblock {
     pub(crate) fn read(window: &Window<'_>) -> Result<Self, Failure> {
         let bytes = window.bytes_at("the superblock", 1024, 1024);
         let bytes = bytes.map_err(|error| Failure::raw("unknown", error))?;
+        if le16(&bytes, 56) != MAGIC {
+            return Err(Failure::raw("unknown", "damaged superblock: magic number"));
+        }
         Self::parse(&bytes, window.bytes())
+    }
+
+    /// Reads the first copy of the superblock that is one, and says of which group.
+    pub(crate) fn read_copy(window: &Window<'_>) -> Option<(Self, u64)> {
+        COPY_GROUPS.into_iter().find_map(|group| {
+            (10..=16).find_map(|block_bits| {
+                let block_bytes = power(block_bits);
+                let first = u64::from(block_bits == 10);
+                let blocks = block_bytes.saturating_mul(8).saturating_mul(group).saturating_add(first);
+                let at = blocks.saturating_mul(block_bytes);
+                let bytes = window.bytes_at("a copy of the superblock", at, 1024).ok()?;
+                let is_copy = le16(&bytes, 56) == MAGIC
+                    && u64::from(le16(&bytes, 90)) == group
+                    && le32(&bytes, 24).saturating_add(10) == block_bits;
+                let copy = is_copy.then(|| Self::parse(&bytes, window.bytes()).ok())??;
+                Some((copy, group))
+            })
+        })
     }
 
     fn parse(bytes: &[u8], volume_bytes: u64) -> Result<Self, Failure> {
@@ -170,6 +201,8 @@ impl Superblock {
                 when(compat & COMPAT_ORPHAN_FILE != 0, 640),
             ],
             journal_inode,
+            journal_outside: compat & COMPAT_JOURNAL != 0 && journal_inode == 0,
+            last_orphan: le32(bytes, 232),
         })
     }
 

@@ -20,6 +20,11 @@ impl Tally {
         }
     }
 
+    /// Returns whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Tells what was counted.
     pub(crate) fn tell(&self, label: &str, volume: &Window<'_>, oddities: &mut Oddities) {
         for (what, (count, extent)) in &self.counts {

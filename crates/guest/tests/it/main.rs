@@ -3,5 +3,7 @@
 mod debugfs;
 mod ext;
 mod fixture;
+mod journal;
+mod mount;
 mod mutate;
 mod partition;

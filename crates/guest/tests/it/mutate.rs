@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// A disk in memory.
 #[derive(Debug)]
-struct Memory(Vec<u8>);
+pub(crate) struct Memory(pub(crate) Vec<u8>);
 
 impl BlockSource for Memory {
     fn size(&self) -> u64 {
@@ -33,17 +33,27 @@ impl BlockSource for Memory {
 }
 
 /// Damages bytes of the parts of a disk that `targets` names, and surveys it.
-fn mutate(intact: &[u8], targets: &[std::ops::Range<usize>], mutants: usize, seed: u64) {
+pub(crate) fn mutate(intact: &[u8], targets: &[std::ops::Range<usize>], mutants: usize, seed: u64) {
+    mutate_and_mend(intact, targets, mutants, seed, |_| ());
+}
+
+/// Damages a disk likewise, and mends the checksums that would give it away.
+pub(crate) fn mutate_and_mend(
+    intact: &[u8],
+    targets: &[std::ops::Range<usize>],
+    mutants: usize,
+    seed: u64,
+    mend: impl Fn(&mut [u8]),
+) {
     let mut random = Random(seed);
     let mut disk = Memory(intact.to_vec());
     for mutant in 0..mutants {
+        disk.0.copy_from_slice(intact);
         let bytes = &mut disk.0;
-        let mut touched = Vec::new();
         for _ in 0..=random.below(16) {
             let target = targets[random.below(targets.len())].clone();
             let at = (target.start + random.below(target.len())).min(bytes.len() - 8) & !3;
             let byte = at + random.below(4);
-            touched.push(at);
             match random.below(5) {
                 0 => bytes[byte] = 0xff,
                 1 => bytes[byte] = 0,
@@ -57,13 +67,11 @@ fn mutate(intact: &[u8], targets: &[std::ops::Range<usize>], mutants: usize, see
                 }
             }
         }
+        mend(bytes);
         let start = Instant::now();
         survey_checked(&disk);
         let spent = start.elapsed();
         assert!(spent < Duration::from_secs(5), "mutant {mutant} of {seed} took {spent:?}");
-        for at in touched {
-            disk.0[at..at + 4].copy_from_slice(&intact[at..at + 4]);
-        }
     }
 }
 

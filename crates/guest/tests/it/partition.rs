@@ -31,12 +31,12 @@ fn sfdisk(image: &Path, script: &str) {
 }
 
 /// Copies the content of a volume to an offset of a disk.
-fn put(image: &Path, offset: u64, bytes: &[u8]) {
+pub(crate) fn put(image: &Path, offset: u64, bytes: &[u8]) {
     let file = File::options().write(true).open(image).expect("open");
     file.write_all_at(bytes, offset).expect("write");
 }
 
-fn get(image: &Path, offset: u64, length: usize) -> Vec<u8> {
+pub(crate) fn get(image: &Path, offset: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let file = File::open(image).expect("open");
     file.read_exact_at(&mut bytes, offset).expect("read");
