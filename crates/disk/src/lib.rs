@@ -57,7 +57,7 @@ mod write;
 
 pub use open::{OpenOptions, Opened, open};
 pub use probe::{Probe, probe, probe_bytes};
-pub use qcow2::Writer as QcowWriter;
+pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;
 pub use source::{BlockSource, Error, Format, Span, SpanKind};
 pub use write::{ImageWriter, RawWriter};

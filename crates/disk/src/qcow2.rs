@@ -3,14 +3,18 @@
 //! | section of the specification | where |
 //! |---|---|
 //! | Header, Header extensions | `header` |
+//! | Snapshots, Bitmaps | `extras` |
 //! | Cluster mapping, Extended L2 entries, Compressed clusters | `reader` |
 //!
+//! Encrypted images are refused by name: their clusters would be read as if they were data.
 //! Refcounts are not looked at: a reader has no use for them.
 
+mod extras;
 mod header;
 mod reader;
 mod writer;
 
+pub use extras::{Bitmap, BitmapState, QcowExtras, Snapshot};
 pub(crate) use header::MAGIC;
 pub use writer::Writer;
 

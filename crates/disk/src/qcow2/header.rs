@@ -20,6 +20,7 @@ const EXTENSIONS_MAX: usize = 64;
 
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+const EXTENSION_BITMAPS: u32 = 0x2385_2875;
 
 /// What a reader needs to know of the header.
 #[derive(Debug, Clone)]
@@ -34,13 +35,19 @@ pub(crate) struct Header {
     pub(crate) backing: Option<Vec<u8>>,
     pub(crate) backing_format: Option<Vec<u8>>,
     pub(crate) data_file: Option<Vec<u8>>,
+    /// Number of internal snapshots, and where the table of them is.
+    pub(crate) snapshots: (u64, u64),
+    /// Number of bitmaps, and size and place of their directory.
+    pub(crate) bitmaps: Option<(u64, u64, u64)>,
+    /// Whether nothing changed the image that does not know bitmaps (autoclear bit 0).
+    pub(crate) bitmaps_are_current: bool,
 }
 
 pub(crate) fn damaged(what: &'static str, offset: u64) -> Error {
     Format::Qcow2.damaged(what, offset)
 }
 
-fn unsupported(what: impl Into<String>) -> Error {
+pub(crate) fn unsupported(what: impl Into<String>) -> Error {
     Format::Qcow2.unsupported(what)
 }
 
@@ -114,6 +121,9 @@ impl Header {
             backing: None,
             backing_format: None,
             data_file: None,
+            snapshots: (u64::from(field32(60)?), field64(64)?),
+            bitmaps: None,
+            bitmaps_are_current: version == 3 && field64(88)? & 1 == 1,
         };
         header.read_names(host, &fixed, header_bytes)?;
         if features.data_file && header.data_file.is_none() {
@@ -151,6 +161,13 @@ impl Header {
                 0 => break,
                 EXTENSION_BACKING_FORMAT => self.backing_format = Some(body.to_vec()),
                 EXTENSION_DATA_FILE => self.data_file = Some(body.to_vec()),
+                EXTENSION_BITMAPS => {
+                    let (count, length, offset) = (be32(body, 0), be64(body, 8), be64(body, 16));
+                    let list = count.zip(length).zip(offset);
+                    let list = list.map(|((count, length), offset)| (u64::from(count), length, offset));
+                    let short = || damaged("the bitmaps extension is cut off", wide(at));
+                    self.bitmaps = Some(list.ok_or_else(short)?);
+                }
                 _ => {}
             }
             at = start.saturating_add(length.next_multiple_of(8));

@@ -6,6 +6,7 @@
 )]
 
 mod chain;
+mod extras;
 mod fixture;
 mod mutate;
 mod qcow2;

@@ -2,7 +2,7 @@
 //! nor take much memory, nor open what it may not.
 
 use crate::fixture::{Random, disk_bytes, run, text, write_sparse};
-use airlock_disk::{OpenOptions, SpanKind, open};
+use airlock_disk::{OpenOptions, QcowExtras, SpanKind, open};
 use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -73,6 +73,11 @@ fn mutate(bytes: &mut Vec<u8>, hot: &[Range<usize>], random: &mut Random) {
 pub(crate) fn read_everything(image: &Path) {
     let directory = image.parent().expect("directory");
     let options = OpenOptions { allow_backing: Some(directory.to_path_buf()), ..OpenOptions::default() };
+    if let Ok(extras) = QcowExtras::read(image) {
+        for bitmap in extras.bitmaps.iter().take(100) {
+            let _ = extras.extents(bitmap, 0, 1000);
+        }
+    }
     let Ok(opened) = open(image, &options) else {
         return;
     };
