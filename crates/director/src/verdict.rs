@@ -11,7 +11,7 @@ use airlock_evidence::{
     Signature, Sites, SourceReport, Statement, Subject, Transfer, count_key,
 };
 use airlock_link::Link;
-use airlock_model::{Coverage, Decision, Extent, Fingerprint, Site, invariant, subtract};
+use airlock_model::{Coverage, Decision, Extent, Fingerprint, Site, Space, invariant, subtract};
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
 use std::sync::atomic::Ordering;
@@ -63,11 +63,13 @@ impl Director {
             let disk = arrival.disk(index, shape.virtual_size, &self.segments)?;
             let survey = airlock_guest::survey(&disk)
                 .map_err(|error| Error::damaged(shape.id.clone(), error.to_string()))?;
+            let space = Space::of_disk(shape.virtual_size, &shape.format);
             let station = Station::new(&self.rules, &chamber.effective, Site::Destination).without_hashing();
             let report = std::thread::scope(|scope| {
                 let mut sinks = vec![NoSink; self.threads];
                 let (station, survey, disk, progress) = (&station, &survey, &disk, &progress);
-                let working = scope.spawn(move || station.run(&shape.id, disk, survey, &mut sinks, progress));
+                let space = &space;
+                let working = scope.spawn(move || station.run(space, disk, survey, &mut sinks, progress));
                 while !working.is_finished() {
                     let done = progress.done.load(Ordering::Relaxed);
                     let total = progress.total.load(Ordering::Relaxed);

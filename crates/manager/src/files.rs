@@ -1,8 +1,8 @@
 //! A folder of files, or one file, as a block source: all files one behind the other.
 
 use airlock_disk::{BlockSource, Error, Format, Span, SpanKind};
-use airlock_guest::{Oddity, Survey};
-use airlock_model::{Extent, PlaceKind, PlaceMapBuilder, Run, Volume};
+use airlock_guest::Oddity;
+use airlock_model::{Extent, Member, MemberFile, MemberKind};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +13,15 @@ use std::path::{Path, PathBuf};
 const FILES_MAX: usize = 50_000_000;
 /// Most folders inside each other.
 const DEPTH_MAX: usize = 4096;
+
+/// Files, and what a survey is to know of them.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) files: Files,
+    pub(crate) member: Member,
+    /// What was left out.
+    pub(crate) oddities: Vec<Oddity>,
+}
 
 /// Files in one address space.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// Lists a folder. Symbolic links are not followed, and special files are not read; both are reported.
-    pub(crate) fn of_folder(root: &Path) -> Result<(Self, Survey), std::io::Error> {
+    pub(crate) fn of_folder(root: &Path) -> Result<Listed, std::io::Error> {
         let mut found: Vec<(OsString, u64)> = Vec::new();
         let mut oddities = Vec::new();
         let mut links = 0_u64;
@@ -64,33 +73,26 @@ impl Files {
     }
 
     /// Takes one file.
-    pub(crate) fn of_file(path: &Path) -> Result<(Self, Survey), std::io::Error> {
+    pub(crate) fn of_file(path: &Path) -> Result<Listed, std::io::Error> {
         let size = std::fs::metadata(path)?.len();
         let name = path.file_name().map(OsString::from).unwrap_or_default();
         let root = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Ok(Self::assemble(root, vec![(name, size)], Vec::new()))
     }
 
-    fn assemble(root: PathBuf, found: Vec<(OsString, u64)>, oddities: Vec<Oddity>) -> (Self, Survey) {
-        let size = found.iter().map(|(_, size)| size).sum();
-        let mut map = PlaceMapBuilder::new(size);
-        let extent = Extent::new(0, size);
-        let volume = Volume { label: "files".into(), content: "files".into(), extent, block_bytes: 4096 };
-        let volume = map.volume(volume);
+    fn assemble(root: PathBuf, found: Vec<(OsString, u64)>, oddities: Vec<Oddity>) -> Listed {
         let mut starts = Vec::with_capacity(found.len());
         let mut names = Vec::with_capacity(found.len());
+        let mut files = Vec::with_capacity(found.len());
         let mut at = 0;
         for (name, size) in found {
-            let path: Vec<u8> = [b"/", name.as_bytes()].concat();
-            let run = Run { logical: 0, disk: at, length: size };
-            let runs = if size > 0 { &[run][..] } else { &[] };
-            map.place(volume, PlaceKind::File, &path, size, runs);
+            files.push(MemberFile { path: [b"/", name.as_bytes()].concat(), size });
             starts.push(at);
             names.push(name);
             at += size;
         }
-        let survey = Survey { map: map.finish(), oddities, limits: Vec::new(), replays: Vec::new() };
-        (Self { root, starts, names, size }, survey)
+        let member = Member { id: "files".into(), size: at, kind: MemberKind::Files(files) };
+        Listed { files: Self { root, starts, names, size: at }, member, oddities }
     }
 }
 
@@ -146,17 +148,15 @@ mod tests {
         std::fs::write(folder.path().join("b/empty"), b"").unwrap();
         std::fs::write(folder.path().join("b/last"), b"second").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link")).unwrap();
-        let (files, survey) = Files::of_folder(folder.path()).unwrap();
+        let Listed { files, member, oddities } = Files::of_folder(folder.path()).unwrap();
         let mut bytes = vec![0; 11];
         files.read_at(0, &mut bytes).unwrap();
         assert_eq!(bytes, b"firstsecond");
         files.read_at(4, &mut bytes[..3]).unwrap();
         assert_eq!(&bytes[..3], b"tse");
-        assert_eq!(airlock_model::invariant::places_tile(&survey.map), Ok(()));
-        let paths: Vec<_> =
-            survey.map.iter().map(|place| String::from_utf8_lossy(place.path).into_owned()).collect();
-        assert_eq!(paths.len(), 3);
-        assert!(paths.contains(&"/b/last".to_owned()));
-        assert_eq!(survey.oddities[0].what, "1 symbolic links, not followed");
+        let MemberKind::Files(list) = &member.kind else { panic!("files") };
+        let list: Vec<_> = list.iter().map(|file| (file.path.as_slice(), file.size)).collect();
+        assert_eq!(list, [(b"/a".as_slice(), 5), (b"/b/empty", 0), (b"/b/last", 6)]);
+        assert_eq!(oddities[0].what, "1 symbolic links, not followed");
     }
 }

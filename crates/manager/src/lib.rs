@@ -34,11 +34,5 @@ pub fn scan(
 ) -> Result<Report, StationError> {
     let station = Station::new(rules, policy, Site::Source);
     let mut sinks = vec![NoSink; threads.max(1)];
-    let mut report = station.run(source.disk_id(), source.disk(), source.survey(), &mut sinks, progress)?;
-    if source.kind() == SourceKind::Files {
-        for finding in &mut report.findings {
-            finding.disk_offset = None;
-        }
-    }
-    Ok(report)
+    station.run(source.space(), source.disk(), source.survey(), &mut sinks, progress)
 }

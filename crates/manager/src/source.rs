@@ -1,8 +1,9 @@
 //! What is to be scanned or moved.
 
-use crate::files::Files;
+use crate::files::{Files, Listed};
 use airlock_disk::{BlockSource, Format, OpenOptions, Probe};
 use airlock_guest::Survey;
+use airlock_model::Space;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,15 @@ pub enum SourceError {
         /// The format.
         format: &'static str,
     },
+    /// What is there makes no bundle.
+    #[error("cannot take {path:?} as a bundle")]
+    Bundle {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: airlock_model::SpaceError,
+    },
     /// The disk cannot be surveyed.
     #[error("cannot survey the disk {path:?}")]
     Survey {
@@ -80,6 +90,7 @@ pub struct Source {
     format: Option<Format>,
     probed: bool,
     disk: Arc<dyn BlockSource>,
+    space: Space,
     survey: Survey,
 }
 
@@ -91,32 +102,42 @@ impl Source {
             _ => SourceError::Io { path: path.to_path_buf(), source },
         };
         let metadata = std::fs::metadata(path).map_err(io)?;
-        let files = |(files, survey): (Files, Survey)| Self {
-            path: path.to_path_buf(),
-            kind: SourceKind::Files,
-            format: None,
-            probed: false,
-            disk: Arc::new(files),
-            survey,
-        };
         if metadata.is_dir() {
-            return Files::of_folder(path).map(files).map_err(io);
+            return Self::of_files(path, Files::of_folder(path).map_err(io)?);
         }
         let image = |source| SourceError::Image { path: path.to_path_buf(), source };
         if options.plain_file || (options.format.is_none() && metadata.is_file() && !is_disk(path, options)?)
         {
-            return Files::of_file(path).map(files).map_err(io);
+            return Self::of_files(path, Files::of_file(path).map_err(io)?);
         }
         let open = OpenOptions { format: options.format, allow_backing: options.allow_backing.clone() };
         let opened = airlock_disk::open(path, &open).map_err(image)?;
-        let survey = airlock_guest::survey(&*opened.source)
-            .map_err(|source| SourceError::Survey { path: path.to_path_buf(), source })?;
+        let space = Space::of_disk(opened.source.size(), opened.source.format().name());
+        let survey = survey(path, &*opened.source, &space)?;
         Ok(Self {
             path: path.to_path_buf(),
             kind: SourceKind::Disk,
             format: Some(opened.source.format()),
             probed: opened.probed,
             disk: opened.source,
+            space,
+            survey,
+        })
+    }
+
+    fn of_files(path: &Path, listed: Listed) -> Result<Self, SourceError> {
+        let Listed { files, member, oddities } = listed;
+        let space = Space::new(vec![member])
+            .map_err(|error| SourceError::Bundle { path: path.to_path_buf(), source: error })?;
+        let mut survey = survey(path, &files, &space)?;
+        survey.oddities.extend(oddities);
+        Ok(Self {
+            path: path.to_path_buf(),
+            kind: SourceKind::Files,
+            format: None,
+            probed: false,
+            disk: Arc::new(files),
+            space,
             survey,
         })
     }
@@ -151,13 +172,15 @@ impl Source {
         &self.survey
     }
 
-    /// Returns what findings call it.
-    pub fn disk_id(&self) -> &'static str {
-        match self.kind {
-            SourceKind::Disk => "disk0",
-            SourceKind::Files => "files",
-        }
+    /// Returns its address space.
+    pub fn space(&self) -> &Space {
+        &self.space
     }
+}
+
+fn survey(path: &Path, disk: &dyn BlockSource, space: &Space) -> Result<Survey, SourceError> {
+    airlock_guest::survey_space(disk, space)
+        .map_err(|source| SourceError::Survey { path: path.to_path_buf(), source })
 }
 
 /// Endings of file names that say that the content is a disk.

@@ -161,7 +161,7 @@ pub fn transfer(
         decision: if refused { Decision::Terminate } else { report.decision },
         rules: format!("blake3:{}", hex::encode(offer.rules.digest())),
         disks: vec![SourceDisk {
-            root: report.root.to_string(),
+            root: report.members[0].root.to_string(),
             kept_root: root.finish(offer.source.disk().size()).to_string(),
             coverage: report.coverage.clone(),
             holes: holes_of(&report),
@@ -191,7 +191,7 @@ fn open(offer: &Offer<'_>, control: &mut dyn Link) -> Result<Welcome, TransferEr
         vdc: offer.vdc.clone(),
         vm: offer.vm.clone(),
         disks: vec![DiskShape {
-            id: offer.source.disk_id().to_owned(),
+            id: "disk0".to_owned(),
             virtual_size: disk.size(),
             format: disk.format().name().to_owned(),
         }],
@@ -230,7 +230,7 @@ fn send(
     }
     let station = Station::new(offer.rules, effective, Site::Source);
     let source = offer.source;
-    let report = station.run(source.disk_id(), source.disk(), source.survey(), &mut streams, progress)?;
+    let report = station.run(source.space(), source.disk(), source.survey(), &mut streams, progress)?;
     let finished: Vec<_> = std::thread::scope(|scope| {
         let closing: Vec<_> = streams.into_iter().map(|stream| scope.spawn(|| stream.finish())).collect();
         closing.into_iter().map(|handle| handle.join().expect("a stream does not panic")).collect()

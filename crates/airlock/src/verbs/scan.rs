@@ -144,10 +144,10 @@ fn json<'s>(
         length: volume.extent.length,
     });
     let disk = source.format().map(|format| DiskJson {
-        id: source.disk_id().into(),
+        id: "disk0".into(),
         format: format.name(),
         virtual_size: map.disk_bytes(),
-        root: format!("blake3:{}", report.root),
+        root: format!("blake3:{}", report.members[0].root),
         volumes: volumes.collect(),
     });
     let files = match source.kind() {
@@ -195,7 +195,7 @@ fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String
         out.push_str(&format!(
             "  {format}, {}, root blake3:{}\n",
             output::bytes(map.disk_bytes()),
-            report.root
+            report.members[0].root
         ));
         for volume in map.volumes() {
             let size = output::bytes(volume.extent.length);

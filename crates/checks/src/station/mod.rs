@@ -20,12 +20,12 @@ mod runs;
 mod unit;
 
 pub use outcome::Outcome;
-pub use report::{FINDINGS_MAX, HeldExtent, Report};
+pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
 use crate::Rules;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
-use airlock_model::Site;
+use airlock_model::{Site, Space};
 use airlock_policy::{Changed, Effective};
 use planner::Planner;
 use report::Collector;
@@ -118,12 +118,12 @@ impl<'r> Station<'r> {
         Self { hashing: false, ..self }
     }
 
-    /// Goes over the whole disk with one thread for each sink.
+    /// Goes over a whole bundle with one thread for each sink.
     ///
-    /// `name` is what findings call the disk.
+    /// `disk` has the bytes of the address space; findings name the member of it.
     pub fn run<S: Sink>(
         &self,
-        name: &str,
+        space: &Space,
         disk: &dyn BlockSource,
         survey: &Survey,
         sinks: &mut [S],
@@ -131,14 +131,14 @@ impl<'r> Station<'r> {
     ) -> Result<Report, StationError> {
         progress.total.fetch_add(survey.map.disk_bytes(), Ordering::Relaxed);
         let planner = Mutex::new(Planner::new(&survey.map));
-        let collector = Mutex::new(Collector::new(self.policy, self.site, survey.map.disk_bytes()));
+        let collector = Mutex::new(Collector::new(self.policy, self.site, space));
         let failure = Mutex::new(None);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for sink in sinks.iter_mut() {
                 let (planner, collector, failure, stop) = (&planner, &collector, &failure, &stop);
                 scope.spawn(move || {
-                    let mut worker = Worker::new(self, name, disk, survey, progress);
+                    let mut worker = Worker::new(self, space, disk, survey, progress);
                     while !stop.load(Ordering::Relaxed) {
                         let batch = planner.lock().expect("the planner does not panic").next_batch();
                         if batch.is_empty() {

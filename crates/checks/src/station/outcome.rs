@@ -4,7 +4,9 @@ use super::StationError;
 use super::reader::ReadAgain;
 use super::report::{HeldExtent, UnitSummary};
 use super::unit::to_usize;
-use airlock_model::{Action, ChunkRecord, Class, Escaped, Extent, Finding, Place, Reason, Run, subtract};
+use airlock_model::{
+    Action, ChunkRecord, Class, Escaped, Extent, Finding, Place, Reason, Run, Space, subtract,
+};
 use airlock_policy::{Chunk, Clearance, Cleared, Judgement};
 use std::collections::BTreeSet;
 
@@ -48,6 +50,7 @@ impl Piece {
 pub struct Outcome<'w> {
     pub(super) place: Place<'w>,
     pub(super) reader: &'w mut dyn ReadAgain,
+    pub(super) space: &'w Space,
     pub(super) pieces: Vec<Piece>,
     pub(super) findings: Vec<Finding>,
     pub(super) judgement: Judgement,
@@ -103,22 +106,24 @@ impl Outcome<'_> {
         for piece in self.pieces {
             let bytes = piece.bytes();
             let extents = piece.extents();
+            let member = extents.first().map_or(0, |extent| self.space.index_at(extent.offset));
+            let mut count = |class, bytes| classes.push((member, class, bytes));
             match piece.content {
-                Content::Dropped => classes.push((Class::Dropped, bytes)),
-                Content::Unreadable => classes.push((Class::Unscannable(Reason::Unreadable), bytes)),
+                Content::Dropped => count(Class::Dropped, bytes),
+                Content::Unreadable => count(Class::Unscannable(Reason::Unreadable), bytes),
                 Content::Zero => {
-                    classes.push((Class::Hole, bytes));
+                    count(Class::Hole, bytes);
                     clearance.add(&self.judgement, &extents);
                 }
                 Content::Data { record, .. } => {
-                    records.extend(record);
+                    records.extend(record.map(|record| (member, record)));
                     let kept = extents.iter().flat_map(|extent| subtract(*extent, held));
                     let passing: u64 = kept.map(|extent| extent.length).sum();
                     if let Some(reason) = self.judgement.unscannable() {
-                        classes.push((Class::Unscannable(reason), bytes));
+                        count(Class::Unscannable(reason), bytes);
                     } else {
-                        classes.push((Class::Cleared, passing));
-                        classes.push((Class::Held, bytes - passing));
+                        count(Class::Cleared, passing);
+                        count(Class::Held, bytes - passing);
                     }
                     clearance.add(&self.judgement, &extents);
                 }
@@ -127,7 +132,7 @@ impl Outcome<'_> {
         UnitSummary {
             kind: self.place.kind,
             view: self.place.view,
-            bytes: classes.iter().map(|(_, bytes)| bytes).sum(),
+            bytes: classes.iter().map(|(.., bytes)| bytes).sum(),
             held: held_extents(&self.place, held, &self.findings, &self.unscannable),
             records,
             classes,

@@ -8,7 +8,7 @@
 use super::outcome::{Content, Piece};
 use super::unit::{Worker, to_usize, zeros};
 use airlock_guest::{UnpackError, unpack};
-use airlock_model::{CHUNK_BYTES_MAX, ContentHash, Finding, Packed, Place, Reason};
+use airlock_model::{ContentHash, Finding, Packed, Place, Reason};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
@@ -33,6 +33,8 @@ struct Stored<'p> {
     kept: VecDeque<(usize, Vec<u8>)>,
     /// Pieces that were read at least once.
     seen: Vec<bool>,
+    /// Where each piece begins in the stream.
+    starts: Vec<u64>,
 }
 
 impl Stored<'_> {
@@ -42,12 +44,12 @@ impl Stored<'_> {
         let end = of.stored.saturating_add(of.stored_bytes);
         let mut at = of.stored;
         while at < end {
-            let number = to_usize(at / CHUNK_BYTES_MAX as u64);
+            let number = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
             if !self.fetch(worker, place, number) {
                 return false;
             }
             let bytes = self.kept.iter().find(|(kept, _)| *kept == number).map(|(_, bytes)| bytes);
-            let from = to_usize(at % CHUNK_BYTES_MAX as u64);
+            let from = to_usize(at.saturating_sub(self.starts[number]));
             let part = bytes.and_then(|bytes| bytes.get(from..)).unwrap_or_default();
             let length = part.len().min(to_usize(end - at));
             if length == 0 {
@@ -106,7 +108,8 @@ impl Worker<'_> {
     ) -> Unpacked {
         let mut came_to = Unpacked::default();
         let seen = vec![false; pieces.len()];
-        let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen };
+        let starts = pieces.iter().filter_map(|piece| Some(piece.runs.first()?.logical)).collect();
+        let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen, starts };
         let hashes = self.rules.hashes();
         let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
         // Bytes of the stored stream that are inspected as such, and where they begin.
@@ -187,7 +190,7 @@ mod tests {
     use airlock_disk::{OpenOptions, open};
     use airlock_guest::Survey;
     use airlock_model::{Codec, Coverage, Extent, PackedFile, PlaceKind, PlaceMapBuilder, Site, Volume};
-    use airlock_model::{Packed, Reason, Run};
+    use airlock_model::{Packed, Reason, Run, Space};
     use airlock_policy::{Document, Effective};
     use std::io::Write;
 
@@ -215,7 +218,8 @@ mod tests {
         let rules = Rules::new([7; 32], HashList::default());
         let policy = Effective::merge(&Document::default(), &Document::default());
         let station = Station::new(&rules, &policy, Site::Source);
-        station.run("disk0", &*disk, &survey, &mut [NoSink], &Progress::default()).expect("a report")
+        let space = Space::of_disk(disk.size(), "raw");
+        station.run(&space, &*disk, &survey, &mut [NoSink], &Progress::default()).expect("a report")
     }
 
     /// A disk whose first block is the last of the stored stream.

@@ -1,8 +1,9 @@
-//! What a station has to say about a whole disk.
+//! What a station has to say about a whole bundle.
 
 use super::Progress;
 use airlock_model::{
-    Action, Class, Coverage, Decision, DiskRoot, Extent, Finding, PlaceKind, Reason, RootBuilder, Site,
+    Action, ChunkRecord, Class, Coverage, Decision, DiskRoot, Extent, Finding, Member, MemberKind, PlaceKind,
+    Reason, RootBuilder, Site, Space,
 };
 use airlock_policy::{Clearance, Effective, Tally};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +19,10 @@ pub(super) struct UnitSummary {
     pub(super) view: bool,
     pub(super) bytes: u64,
     pub(super) findings: Vec<Finding>,
-    pub(super) records: Vec<airlock_model::ChunkRecord>,
-    pub(super) classes: Vec<(Class, u64)>,
+    /// What was read, with the member that it belongs to.
+    pub(super) records: Vec<(usize, ChunkRecord)>,
+    /// Member, class and bytes.
+    pub(super) classes: Vec<(usize, Class, u64)>,
     pub(super) held: Vec<HeldExtent>,
     pub(super) clearance: Clearance,
     pub(super) terminates: bool,
@@ -38,10 +41,20 @@ pub struct HeldExtent {
     pub path: Option<String>,
 }
 
-/// What a station has to say about a whole disk.
+/// What a station has to say about one member of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberReport {
+    /// Root of all of it, as it was read.
+    pub root: DiskRoot,
+    /// What became of every byte of it.
+    pub coverage: Coverage,
+}
+
+/// What a station has to say about a whole bundle. Extents count in its address space, the
+/// `disk_offset` of findings in the member.
 #[derive(Debug)]
 pub struct Report {
-    /// Findings above `allow`, in the order of the disk, the first [`FINDINGS_MAX`] of them.
+    /// Findings above `allow`, in the order of the space, the first [`FINDINGS_MAX`] of them.
     pub findings: Vec<Finding>,
     /// How many findings there were beyond those.
     pub findings_omitted: u64,
@@ -49,8 +62,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// Bytes by kind of place.
     pub places: BTreeMap<&'static str, u64>,
-    /// Root of the whole disk as it was read.
-    pub root: DiskRoot,
+    /// The members, in their order.
+    pub members: Vec<MemberReport>,
     /// What is held, sorted, not overlapping.
     pub held: Vec<HeldExtent>,
     /// What was judged and passes.
@@ -67,30 +80,30 @@ pub(super) struct Collector<'p> {
     tally: Tally<'p>,
     findings: Vec<Finding>,
     omitted: u64,
-    coverage: Coverage,
+    members: Vec<(Coverage, RootBuilder)>,
     places: BTreeMap<&'static str, u64>,
-    root: RootBuilder,
     held: Vec<HeldExtent>,
     clearance: Clearance,
     decision: Decision,
     found: Decision,
-    disk_bytes: u64,
+    space: &'p Space,
 }
 
 impl<'p> Collector<'p> {
-    pub(super) fn new(policy: &'p Effective, site: Site, disk_bytes: u64) -> Self {
+    pub(super) fn new(policy: &'p Effective, site: Site, space: &'p Space) -> Self {
+        let of = |member: &Member| Coverage { total: member.size, ..Coverage::default() };
+        let members = space.members().iter().map(|member| (of(member), RootBuilder::default()));
         Self {
             tally: Tally::new(policy, site),
             findings: Vec::new(),
             omitted: 0,
-            coverage: Coverage { total: disk_bytes, ..Coverage::default() },
+            members: members.collect(),
             places: BTreeMap::new(),
-            root: RootBuilder::default(),
             held: Vec::new(),
             clearance: Clearance::default(),
             decision: Decision::Allow,
             found: Decision::Allow,
-            disk_bytes,
+            space,
         }
     }
 
@@ -106,11 +119,11 @@ impl<'p> Collector<'p> {
             }
             if !unit.view {
                 *self.places.entry(unit.kind.name()).or_default() += unit.bytes;
-                for (class, bytes) in unit.classes {
-                    self.coverage.add(class, bytes);
+                for (member, class, bytes) in unit.classes {
+                    self.members[member].0.add(class, bytes);
                 }
-                for record in unit.records {
-                    self.root.add(record);
+                for (member, record) in unit.records {
+                    self.members[member].1.add(in_member(record, self.space.extent(member).offset));
                 }
                 self.clearance.absorb(unit.clearance);
             }
@@ -139,18 +152,40 @@ impl<'p> Collector<'p> {
         self.decision = self.decision.max(by_disk);
         self.found = self.found.max(by_disk);
         self.shorten();
+        for finding in &mut self.findings {
+            finding.disk_offset = finding.disk_offset.and_then(|address| offset_of(self.space, address));
+        }
+        let finish = |(coverage, root): (Coverage, RootBuilder)| MemberReport {
+            root: root.finish(coverage.total),
+            coverage,
+        };
+        let members: Vec<MemberReport> = self.members.into_iter().map(finish).collect();
+        let mut coverage = Coverage::default();
+        members.iter().for_each(|member| coverage.merge(&member.coverage));
         Report {
             findings: self.findings,
             findings_omitted: self.omitted,
-            coverage: self.coverage,
+            coverage,
             places: self.places,
-            root: self.root.finish(self.disk_bytes),
+            members,
             held: flatten(self.held),
             clearance: self.clearance.sorted(),
             incomplete: self.decision > self.found,
             decision: self.decision,
         }
     }
+}
+
+/// Returns a record with extents that count in the member that begins at `start`.
+fn in_member(mut record: ChunkRecord, start: u64) -> ChunkRecord {
+    record.extents.iter_mut().for_each(|extent| extent.offset -= start);
+    record
+}
+
+/// Returns the offset of an address on its disk; a file of a bundle has no disk.
+fn offset_of(space: &Space, address: u64) -> Option<u64> {
+    let member = space.members().get(space.index_at(address))?;
+    matches!(member.kind, MemberKind::Disk { .. }).then(|| space.locate(address).1)
 }
 
 fn decision_of(unit: &UnitSummary) -> Decision {

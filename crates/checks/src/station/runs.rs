@@ -1,7 +1,7 @@
 //! Arithmetic on runs: parts of places, chunks of them, and where their bytes lie.
 
 use super::outcome::{Content, Piece};
-use airlock_model::{CHUNK_BYTES_MAX, Extent, Finding, Packed, Place, PlaceKind, Run};
+use airlock_model::{CHUNK_BYTES_MAX, Extent, Finding, Packed, Place, PlaceKind, Run, Space};
 
 const CHUNK_BYTES: u64 = CHUNK_BYTES_MAX as u64;
 
@@ -38,19 +38,22 @@ pub(super) fn splits(runs: &[Run], at: u64) -> bool {
     after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(inside)
 }
 
-/// Cuts runs into chunks at multiples of a chunk's size in logical order.
-pub(super) fn cut(runs: &[Run]) -> Vec<Piece> {
-    let mut pieces: Vec<(u64, Piece)> = Vec::new();
+/// Cuts runs into chunks at multiples of a chunk's size in logical order, and where the bytes
+/// are another member's: a chunk belongs to one.
+pub(super) fn cut(runs: &[Run], space: &Space) -> Vec<Piece> {
+    let mut pieces: Vec<((u64, usize), Piece)> = Vec::new();
     for run in runs {
         let mut rest = *run;
         while rest.length > 0 {
             let number = rest.logical / CHUNK_BYTES;
             let room = (number + 1) * CHUNK_BYTES - rest.logical;
-            let length = rest.length.min(room);
+            let member = space.next_start(rest.disk).map_or(u64::MAX, |next| next - rest.disk);
+            let length = rest.length.min(room).min(member);
             let part = Run { length, ..rest };
+            let key = (number, space.index_at(rest.disk));
             match pieces.last_mut() {
-                Some((last, piece)) if *last == number => piece.runs.push(part),
-                _ => pieces.push((number, Piece { runs: vec![part], content: Content::Zero })),
+                Some((last, piece)) if *last == key => piece.runs.push(part),
+                _ => pieces.push((key, Piece { runs: vec![part], content: Content::Zero })),
             }
             rest = Run {
                 logical: rest.logical + length,
@@ -106,6 +109,7 @@ fn stored_of(place: &Place<'_>, wanted: &Extent) -> Vec<Extent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use airlock_model::{Member, MemberKind};
 
     fn runs(list: &[(u64, u64, u64)]) -> Vec<Run> {
         list.iter().map(|&(logical, disk, length)| Run { logical, disk, length }).collect()
@@ -134,9 +138,30 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_belongs_to_one_member() {
+        let member = |number: usize| Member {
+            id: format!("disk{number}"),
+            size: 1000,
+            kind: MemberKind::Disk { format: "raw".into(), name: String::new() },
+        };
+        let space = Space::new(vec![member(0), member(1)]).unwrap();
+        let striped = runs(&[(0, 900, 200), (200, 0, 100), (300, 100, 100), (400, 1500, 50)]);
+        let cuts: Vec<_> = cut(&striped, &space).iter().map(|piece| piece.runs.clone()).collect();
+        let expected = [
+            runs(&[(0, 900, 100)]),
+            runs(&[(100, 1000, 100)]),
+            runs(&[(200, 0, 100), (300, 100, 100)]),
+            runs(&[(400, 1500, 50)]),
+        ];
+        assert_eq!(cuts, expected);
+    }
+
+    #[test]
     fn chunks_are_cut_at_multiples_of_their_size_in_the_file() {
         let mib = CHUNK_BYTES;
-        let pieces = cut(&runs(&[(0, 0, mib + 5), (mib + 5, 9 * mib, 10), (3 * mib - 1, 20 * mib, 2)]));
+        let space = Space::of_disk(100 * mib, "raw");
+        let list = runs(&[(0, 0, mib + 5), (mib + 5, 9 * mib, 10), (3 * mib - 1, 20 * mib, 2)]);
+        let pieces = cut(&list, &space);
         let cuts: Vec<_> = pieces.iter().map(|piece| piece.runs.clone()).collect();
         assert_eq!(
             cuts,

@@ -13,7 +13,7 @@ use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
 use airlock_model::{
     Action, Check, ChunkRecord, Confidence, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run,
-    Severity, Site,
+    Severity, Site, Space,
 };
 use airlock_policy::{Chunk, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ pub(super) struct Worker<'a> {
     pub(super) rules: &'a Rules,
     policy: &'a Effective,
     site: Site,
-    name: &'a str,
+    space: &'a Space,
     survey: &'a Survey,
     hashing: bool,
     reader: Reader<'a>,
@@ -53,7 +53,7 @@ pub(super) struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub(super) fn new(
         station: &super::Station<'a>,
-        name: &'a str,
+        space: &'a Space,
         disk: &'a dyn BlockSource,
         survey: &'a Survey,
         progress: &'a Progress,
@@ -62,7 +62,7 @@ impl<'a> Worker<'a> {
             rules: station.rules,
             policy: station.policy,
             site: station.site,
-            name,
+            space,
             survey,
             hashing: station.hashing,
             reader: Reader::new(disk, &progress.read),
@@ -106,7 +106,7 @@ impl<'a> Worker<'a> {
         };
         let bytes: u64 = runs.iter().map(|run| run.length).sum();
         let retain = retain && !place.view && bytes <= RETAINED_BYTES;
-        let mut pieces = cut(&runs);
+        let mut pieces = cut(&runs, self.space);
         self.matches.clear();
         let Unpacked { mut findings, unscannable } = if !place.packed.is_empty() {
             self.inspect_packed(&place, &mut pieces, retain)
@@ -132,8 +132,8 @@ impl<'a> Worker<'a> {
                 judgement.inspected(record);
             }
         }
-        let reader = &mut self.reader;
-        Outcome { place, reader, pieces, findings, judgement, unscannable: object.unscannable }
+        let (reader, space) = (&mut self.reader, self.space);
+        Outcome { place, reader, space, pieces, findings, judgement, unscannable: object.unscannable }
     }
 
     fn object(&self, place: &Place<'_>, runs: &[Run], pieces: &[Piece]) -> Object {
@@ -363,6 +363,7 @@ impl<'a> Worker<'a> {
         let offset = if logical { found.offset } else { offset_in_place(place, found.offset) };
         let path = (!place.path.is_empty()).then(|| Escaped(place.path).to_string());
         let label = &place.volume.label;
+        let (disk, _) = self.space.locate(disk_offset.unwrap_or(place.volume.extent.offset));
         let at = match (&path, place.kind) {
             (Some(path), PlaceKind::File) => path.clone(),
             (Some(path), kind) => format!("{path} ({})", kind.name()),
@@ -375,8 +376,8 @@ impl<'a> Worker<'a> {
             severity: found.severity,
             action: Action::Allow,
             site: self.site,
-            disk: self.name.to_owned(),
-            trail: format!("{}:{label}:{at}@{offset}", self.name),
+            disk: disk.to_owned(),
+            trail: format!("{disk}:{label}:{at}@{offset}"),
             place: place.kind.name().to_owned(),
             path,
             offset,
