@@ -91,7 +91,7 @@ pub(crate) struct SourceArgs {
     /// Take the source as this, whatever its first bytes say.
     #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
     pub(crate) source_format: Option<SourceFormat>,
-    /// The only folder in which a backing file that the image names may be opened.
+    /// The only folder in which files that the image names (parents, extents) may be opened.
     #[arg(long, value_name = "DIR", env = "AIRLOCK_ALLOW_BACKING")]
     pub(crate) allow_backing: Option<PathBuf>,
 }
@@ -103,6 +103,14 @@ pub(crate) enum SourceFormat {
     Raw,
     /// A QEMU copy-on-write image.
     Qcow2,
+    /// A VMware virtual disk, or its descriptor.
+    Vmdk,
+    /// A Microsoft virtual hard disk, version 1.
+    Vhd,
+    /// A Microsoft virtual hard disk, version 2.
+    Vhdx,
+    /// A VirtualBox disk image.
+    Vdi,
     /// A plain file, even if it looks like a disk.
     File,
 }

@@ -80,7 +80,7 @@ impl From<SourceError> for Failure {
         match &error {
             SourceError::NotFound(_) => Self::of(Code::NotFound, &error),
             SourceError::Foreign { .. } => Self::of(Code::Error, &error).hint(
-                "raw and qcow2 images are read; `--source-format file` inspects the bytes of the file as they are",
+                "raw, qcow2, VMDK, VHD, VHDX and VDI images are read; `--source-format file` inspects the bytes of the file as they are",
             ),
             SourceError::Image { source, .. } if reference(source) => Self::of(Code::Error, &error)
                 .hint("if you trust that file, name the folder it is in: --allow-backing DIR"),

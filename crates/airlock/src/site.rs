@@ -109,6 +109,10 @@ pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<Source, Failure> {
         format: match args.source_format {
             Some(SourceFormat::Raw) => Some(Format::Raw),
             Some(SourceFormat::Qcow2) => Some(Format::Qcow2),
+            Some(SourceFormat::Vmdk) => Some(Format::Vmdk),
+            Some(SourceFormat::Vhd) => Some(Format::Vhd),
+            Some(SourceFormat::Vhdx) => Some(Format::Vhdx),
+            Some(SourceFormat::Vdi) => Some(Format::Vdi),
             Some(SourceFormat::File) | None => None,
         },
         plain_file: args.source_format == Some(SourceFormat::File),
