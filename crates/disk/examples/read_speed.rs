@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// What one thread takes at once.
-const STEP: u64 = 2 << 20;
+const STEP: u64 = 1 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let opened = open(&path, &options)?;
     let source = &*opened.source;
-    let output = output.map(File::create).transpose()?;
+    let create = |path| File::options().write(true).create(true).truncate(false).open(path);
+    let output = output.map(create).transpose()?;
     if let Some(file) = &output {
         file.set_len(source.size())?;
     }

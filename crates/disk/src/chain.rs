@@ -50,7 +50,7 @@ pub(crate) struct Chain<'o> {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) probed: bool,
     allowed: Option<&'o Path>,
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<(u64, u64, u64)>,
     table_bytes: u64,
 }
 

@@ -3,6 +3,7 @@
 use crate::field::{narrow, wide};
 use crate::overlay::Overlay;
 use crate::{Error, Span, SpanKind};
+use airlock_model::Extent;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -21,6 +22,10 @@ pub(crate) fn io<E: Into<std::io::Error>>(what: &'static str, offset: u64) -> im
 #[derive(Debug)]
 pub(crate) struct HostFile {
     file: File,
+    /// Where in `file` it begins: not at 0 for a member of an archive.
+    start: u64,
+    /// How many bytes of `file` it has.
+    stored: u64,
     /// Size, with what the overlay adds.
     pub(crate) bytes: u64,
     /// Tells this open file from every other of this process.
@@ -61,14 +66,38 @@ impl HostFile {
             let source = std::io::Error::other("neither a regular file nor a block device");
             return Err(io("open image", 0)(source));
         };
-        Ok(Self { file, bytes, number: NUMBERS.fetch_add(1, Ordering::Relaxed), overlay: None })
+        Ok(Self {
+            file,
+            start: 0,
+            stored: bytes,
+            bytes,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            overlay: None,
+        })
+    }
+
+    /// Returns a part of the file as a file of its own, such as a member of an archive.
+    pub(crate) fn part(self, part: Extent) -> Result<Self, Error> {
+        if !self.holds(part.offset, part.length) {
+            let source = std::io::Error::other("the archive ends before its member does");
+            return Err(io("open a part of", part.offset)(source));
+        }
+        let start = self.start.saturating_add(part.offset);
+        Ok(Self { start, stored: part.length, bytes: part.length, ..self })
     }
 
     /// Returns what tells this file from every other, whatever its names are.
-    pub(crate) fn identity(&self) -> Result<(u64, u64), Error> {
+    pub(crate) fn identity(&self) -> Result<(u64, u64, u64), Error> {
         use std::os::unix::fs::MetadataExt;
         let metadata = self.file.metadata().map_err(io("look at image", 0))?;
-        Ok((metadata.dev(), metadata.ino()))
+        Ok((metadata.dev(), metadata.ino(), self.start))
+    }
+
+    /// Reads at `offset` of the file, which may be only a part of the one that is open.
+    fn read_within(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = narrow(self.stored.saturating_sub(offset)).min(buffer.len());
+        let buffer = buffer.get_mut(..left).unwrap_or_default();
+        self.file.read_at(buffer, self.start.saturating_add(offset))
     }
 
     /// Lets every later read see `overlay` in place of what the file holds.
@@ -85,7 +114,11 @@ impl HostFile {
     /// Fills `buffer` from `offset`.
     pub(crate) fn read(&self, what: &'static str, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let Some(overlay) = &self.overlay else {
-            return self.file.read_exact_at(buffer, offset).map_err(io(what, offset));
+            if self.start > 0 && !self.holds(offset, wide(buffer.len())) {
+                return Err(io(what, offset)(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
+            }
+            let at = self.start.saturating_add(offset);
+            return self.file.read_exact_at(buffer, at).map_err(io(what, offset));
         };
         if !self.holds(offset, wide(buffer.len())) {
             return Err(io(what, offset)(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
@@ -93,7 +126,7 @@ impl HostFile {
         // The log may have made the file longer than it is.
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset.saturating_add(wide(filled))) {
+            match self.read_within(offset.saturating_add(wide(filled)), rest) {
                 Ok(0) => {
                     rest.fill(0);
                     break;
@@ -126,14 +159,15 @@ impl HostFile {
     pub(crate) fn span_at(&self, offset: u64) -> Span {
         use rustix::fs::SeekFrom;
         let rest = self.bytes.saturating_sub(offset).max(1);
-        let until = |end: u64| end.saturating_sub(offset).clamp(1, rest);
+        let at = self.start.saturating_add(offset);
+        let until = |end: u64| end.saturating_sub(at).clamp(1, rest);
         let span = |kind, length| Span { kind, length };
         if self.overlay.is_some() {
             return span(SpanKind::Data, rest);
         }
-        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(data) if data > offset => span(SpanKind::Zero, until(data)),
-            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+            Ok(data) if data > at => span(SpanKind::Zero, until(data)),
+            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(at)) {
                 Ok(hole) => span(SpanKind::Data, until(hole)),
                 Err(_) => span(SpanKind::Data, rest),
             },

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Most units (clusters, grains, blocks) that one lookup walks over.
-const UNITS_PER_LOOKUP_MAX: u32 = 16_384;
+const UNITS_PER_LOOKUP_MAX: u32 = 4096;
 
 /// What a run of the disk is mapped to.
 #[derive(Debug, Clone, Copy)]

@@ -55,7 +55,7 @@ mod vhdx;
 mod vmdk;
 mod write;
 
-pub use open::{OpenOptions, Opened, open};
+pub use open::{OpenOptions, Opened, open, open_part};
 pub use probe::{Probe, probe, probe_bytes};
 pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;

@@ -4,6 +4,7 @@ use crate::chain::{Chain, Part};
 use crate::file::HostFile;
 use crate::layer::{Image, Layer};
 use crate::{BlockSource, Error, Format, qcow2, raw, vdi, vhd, vhdx, vmdk};
+use airlock_model::Extent;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,9 +32,18 @@ pub struct Opened {
 
 /// Opens the image at `path`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
+    open_host(HostFile::open(path)?, path, options)
+}
+
+/// Opens the image that is a part of the file at `path`, such as a member of an archive.
+pub fn open_part(path: &Path, part: Extent, options: &OpenOptions) -> Result<Opened, Error> {
+    open_host(HostFile::open(path)?.part(part)?, path, options)
+}
+
+fn open_host(host: HostFile, path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
     let mut chain = Chain::new(options.allow_backing.as_deref());
     let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-    let mut next = Some((HostFile::open(path)?, path.to_path_buf(), options.format));
+    let mut next = Some((host, path.to_path_buf(), options.format));
     let mut expected = Vec::new();
     while let Some((host, path, format)) = next.take() {
         let format = chain.enter(&host, path.clone(), format)?;
