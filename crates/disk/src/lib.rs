@@ -26,8 +26,22 @@
 //! checked against the file it is in, and no file that an image names is opened
 //! unless the caller allows the directory it lies in ([`OpenOptions::allow_backing`]).
 //!
-//! Deliberately absent: writing into an existing image, internal snapshots, dirty
-//! bitmaps, and decryption.
+//! | format | what is read | what is refused by name |
+//! |---|---|---|
+//! | raw | files and block devices | |
+//! | qcow2 | versions 2 and 3, zlib, zstd, extended L2, backing chains, external data files | encrypted |
+//! | VMDK | sparse, stream-optimized, flat, split, `vmfs`, COWD, seSparse, chains by CID | encrypted, raw device mappings, deltas without their parents |
+//! | VHD | fixed, dynamic, differencing | |
+//! | VHDX | fixed, dynamic, differencing, dirty logs (replayed in memory) | damaged logs |
+//! | VDI | dynamic, fixed | differencing, undo |
+//!
+//! Each format is a `Layer`, a map from the disk to files, and one `Image` reads
+//! layers with what is behind them. Tables are read a page at a time through a cache
+//! of 4 MiB for each chain, so memory does not grow with the disk.
+//! [`QcowExtras`] lists what a qcow2 image keeps besides the disk: snapshots and bitmaps.
+//!
+//! Deliberately absent: writing into an existing image, reading internal snapshots
+//! as disks, and decryption.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
