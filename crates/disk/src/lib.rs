@@ -69,7 +69,7 @@ mod vhdx;
 mod vmdk;
 mod write;
 
-pub use open::{OpenOptions, Opened, open, open_part};
+pub use open::{OpenOptions, Opened, open, open_named, open_part};
 pub use probe::{Probe, probe, probe_bytes};
 pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;

@@ -1,6 +1,6 @@
 //! Opens an image and, where the caller allows it, the images behind it.
 
-use crate::chain::{Chain, Part};
+use crate::chain::{Chain, Parent, Part, windows_names};
 use crate::file::HostFile;
 use crate::layer::{Image, Layer};
 use crate::{BlockSource, Error, Format, qcow2, raw, vdi, vhd, vhdx, vmdk};
@@ -38,6 +38,18 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened, Error> {
 /// Opens the image that is a part of the file at `path`, such as a member of an archive.
 pub fn open_part(path: &Path, part: Extent, options: &OpenOptions) -> Result<Opened, Error> {
     open_host(HostFile::open(path)?.part(part)?, path, options)
+}
+
+/// Opens the image that the file `named_in` calls `name`, beneath the directory that the caller allowed.
+pub fn open_named(name: &str, named_in: &Path, options: &OpenOptions) -> Result<Opened, Error> {
+    let parent = Parent {
+        what: "disk image",
+        names: windows_names(vec![name.to_owned()]),
+        format: options.format,
+        identities: Vec::new(),
+    };
+    let (host, path) = Chain::new(options.allow_backing.as_deref()).parent(&parent, named_in)?;
+    open_host(host, &path, options)
 }
 
 fn open_host(host: HostFile, path: &Path, options: &OpenOptions) -> Result<Opened, Error> {

@@ -26,7 +26,7 @@ const EXTENTS_MAX: usize = 1 << 20;
 
 /// Internal snapshots and dirty bitmaps of one qcow2 image.
 ///
-/// [`crate::open`] reads the active state of a disk only. What a snapshot keeps besides
+/// [`crate::open()`] reads the active state of a disk only. What a snapshot keeps besides
 /// is in the file and in no disk: whoever transports the file as it is transports that, too.
 #[derive(Debug)]
 pub struct QcowExtras {

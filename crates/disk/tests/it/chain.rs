@@ -140,3 +140,30 @@ fn an_external_data_file_needs_leave() {
         std::fs::remove_file(path("data")).expect("remove");
     }
 }
+
+#[test]
+fn a_backing_file_may_be_of_any_format_and_several_threads_may_read() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name);
+    let disk = disk_bytes(4 << 20);
+    write_sparse(&path("disk.raw"), &disk);
+    for (format, options) in [
+        ("vmdk", "subformat=streamOptimized"),
+        ("vpc", "force_size=on"),
+        ("vhdx", "block_size=1M"),
+        ("vdi", "static=on"),
+    ] {
+        let arguments = ["convert", "-f", "raw", "-O", format, "-o", options];
+        run("qemu-img", &[&arguments[..], &[text(&path("disk.raw")), text(&path(format))]].concat());
+        let image = path("top.qcow2");
+        create(&image, format, format, &["6M"]);
+        let opened = open(&image, &allowing(directory.path())).expect(format);
+        let mut larger = disk.clone();
+        larger.resize(6 << 20, 0);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| check_reads(&*opened.source, &larger));
+            }
+        });
+    }
+}
