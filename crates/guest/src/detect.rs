@@ -2,15 +2,14 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, ext, fs};
+use crate::{Error, ext, fs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
 const HEAD_BYTES: usize = 72 << 10;
 
 /// Name, offset, magic of volumes that are kept raw and named for people and policies.
-const NAMED: [(&str, usize, &[u8]); 24] = [
-    ("xfs", 0, b"XFSB"),
+const NAMED: [(&str, usize, &[u8]); 23] = [
     ("ntfs", 3, b"NTFS    "),
     ("exfat", 3, b"EXFAT   "),
     ("vfat", 82, b"FAT32   "),
@@ -64,6 +63,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if le16(&head, 1080) == 0xef53 {
         return Ok(understood("ext4", ext::read));
+    }
+    if has(&head, 0, b"XFSB") {
+        return Ok(understood("xfs", xfs::read));
     }
     let signature = |page: &usize| {
         let at = page.saturating_sub(10);

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! disk ─ partition tables ─┬─ PartitionTable, Gap            volume "disk"
-//!                          ├─ p1: swap, LUKS, xfs, unknown   one place: Swap, Encrypted, Raw
-//!                          └─ p2: ext2/3/4                   Metadata, Free, and for every file
+//!                          ├─ p1: swap, LUKS, ntfs, unknown  one place: Swap, Encrypted, Raw
+//!                          └─ p2: ext2/3/4, xfs              Metadata, Free, and for every file
 //!                                                            File and Slack, or a view
 //! ```
 //!
@@ -56,6 +56,7 @@ mod overlay;
 mod partition;
 mod volumes;
 mod window;
+mod xfs;
 
 pub use codec::{UNPACKED_MAX, UnpackError, unpack};
 

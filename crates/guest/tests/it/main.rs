@@ -7,3 +7,4 @@ mod journal;
 mod mount;
 mod mutate;
 mod partition;
+mod xfs;
