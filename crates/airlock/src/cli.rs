@@ -109,7 +109,7 @@ pub(crate) enum SourceFormat {
     Vhd,
     /// A Microsoft virtual hard disk, version 2.
     Vhdx,
-    /// A VirtualBox disk image.
+    #[value(help = "A VirtualBox disk image")]
     Vdi,
     /// A plain file, even if it looks like a disk.
     File,
