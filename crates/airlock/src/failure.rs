@@ -1,5 +1,6 @@
 //! What went wrong, for people and for scripts.
 
+use airlock_bundle::Error as BundleError;
 use airlock_director::Error as DirectorError;
 use airlock_manager::{SourceError, TransferError};
 use airlock_transfer::RefusalKind;
@@ -77,12 +78,18 @@ impl Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
         let reference = |error: &airlock_disk::Error| matches!(error, airlock_disk::Error::Reference { .. });
-        match &error {
-            SourceError::NotFound(_) => Self::of(Code::NotFound, &error),
-            SourceError::Foreign { .. } => Self::of(Code::Error, &error).hint(
+        let SourceError::Bundle(bundle) = &error else {
+            return Self::of(Code::Error, &error);
+        };
+        match bundle {
+            BundleError::NotFound(_) => Self::of(Code::NotFound, &error),
+            BundleError::Several { .. } => Self::of(Code::Usage, &error).hint("name one of them"),
+            BundleError::Reference { .. } => Self::of(Code::Error, &error)
+                .hint("if you trust the bundle, name the folder that has the file: --allow-backing DIR"),
+            BundleError::Foreign { .. } => Self::of(Code::Error, &error).hint(
                 "raw, qcow2, VMDK, VHD, VHDX and VDI images are read; `--source-format file` inspects the bytes of the file as they are",
             ),
-            SourceError::Image { source, .. } if reference(source) => Self::of(Code::Error, &error)
+            BundleError::Image { source, .. } if reference(source) => Self::of(Code::Error, &error)
                 .hint("if you trust that file, name the folder it is in: --allow-backing DIR"),
             _ => Self::of(Code::Error, &error),
         }

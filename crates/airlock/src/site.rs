@@ -120,7 +120,7 @@ pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<Source, Failure> {
         allow_backing: args.allow_backing.clone(),
     };
     let source = Source::open(&args.source, &options)?;
-    if source.was_probed() && source.format() == Some(Format::Raw) {
+    if source.was_probed() && source.disk().format() == Format::Raw {
         tracing::info!(
             "taken as raw by its first bytes, which a guest may have written; --source-format pins it"
         );

@@ -12,12 +12,11 @@
 //! Deliberately absent: any knowledge of how a director stores what it gets.
 #![forbid(unsafe_code)]
 
-mod files;
 mod source;
 mod stream;
 mod transfer;
 
-pub use source::{Source, SourceError, SourceKind, SourceOptions};
+pub use source::{Source, SourceError, SourceOptions};
 pub use transfer::{Connect, Offer, Outcome, Stage, TransferError, transfer};
 
 use airlock_checks::{NoSink, Progress, Report, Rules, Station, StationError};

@@ -1,7 +1,7 @@
 //! One transfer, as the source runs it.
 
+use crate::Source;
 use crate::stream::{Shared, Stream, attach};
-use crate::{Source, SourceKind};
 use airlock_checks::{Progress, Report, Rules, Station, StationError};
 use airlock_evidence::{
     Hole, PublicKey, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
@@ -134,7 +134,7 @@ pub fn transfer(
     progress: &Progress,
     stage: &mut dyn FnMut(Stage),
 ) -> Result<Outcome, TransferError> {
-    if offer.source.kind() != SourceKind::Disk {
+    if !offer.source.has_disk() {
         return Err(TransferError::NoDisk(offer.source.path().to_path_buf()));
     }
     let mut control = connect()?;

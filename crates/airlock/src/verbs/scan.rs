@@ -7,8 +7,8 @@ use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
 use airlock_checks::{Progress, Report, StationError};
-use airlock_manager::{Source, SourceKind};
-use airlock_model::{Escaped, Finding, PlaceKind};
+use airlock_manager::Source;
+use airlock_model::{Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
 use airlock_policy::Effective;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 struct ScanJson<'s> {
     schema: &'static str,
     result: ResultLine,
-    bundle: Bundle,
+    bundle: Bundle<'s>,
     coverage: CoverageJson,
     places: BTreeMap<&'static str, u64>,
     findings: &'s [Finding],
@@ -31,16 +31,19 @@ struct ScanJson<'s> {
 }
 
 #[derive(Serialize)]
-struct Bundle {
+struct Bundle<'s> {
     name: String,
-    disks: Vec<DiskJson>,
+    kind: &'static str,
+    machine: Option<&'s Machine>,
+    disks: Vec<DiskJson<'s>>,
     files: Vec<FileJson>,
 }
 
 #[derive(Serialize)]
-struct DiskJson {
-    id: String,
-    format: &'static str,
+struct DiskJson<'s> {
+    id: &'s str,
+    name: &'s str,
+    format: &'s str,
     virtual_size: u64,
     root: String,
     volumes: Vec<VolumeJson>,
@@ -126,37 +129,16 @@ pub(crate) fn inspect(
 }
 
 fn json<'s>(
-    source: &Source,
+    source: &'s Source,
     report: &'s Report,
     code: Code,
     limit: usize,
     clock: &Clock,
     progress: &Progress,
 ) -> ScanJson<'s> {
-    let map = &source.survey().map;
     let mut places: BTreeMap<&'static str, u64> =
         PlaceKind::ALL.into_iter().map(|kind| (kind.name(), 0)).collect();
     places.extend(report.places.iter().map(|(name, bytes)| (*name, *bytes)));
-    let volumes = map.volumes().iter().map(|volume| VolumeJson {
-        label: volume.label.clone(),
-        content: volume.content.clone(),
-        offset: volume.extent.offset,
-        length: volume.extent.length,
-    });
-    let disk = source.format().map(|format| DiskJson {
-        id: "disk0".into(),
-        format: format.name(),
-        virtual_size: map.disk_bytes(),
-        root: format!("blake3:{}", report.members[0].root),
-        volumes: volumes.collect(),
-    });
-    let files = match source.kind() {
-        SourceKind::Disk => Vec::new(),
-        SourceKind::Files => map
-            .iter()
-            .map(|place| FileJson { path: Escaped(place.path).to_string(), size: place.size })
-            .collect(),
-    };
     let oddities = source.survey().oddities.iter().map(|oddity| OddityJson {
         volume: oddity.volume.clone(),
         what: oddity.what.clone(),
@@ -167,7 +149,7 @@ fn json<'s>(
     ScanJson {
         schema: "airlock.scan/1",
         result: ResultLine { code: code as u8, decision: report.decision },
-        bundle: Bundle { name: name_of(source), disks: disk.into_iter().collect(), files },
+        bundle: bundle(source, report),
         coverage: coverage.into(),
         places,
         findings: limited(&report.findings, limit),
@@ -183,26 +165,64 @@ fn json<'s>(
     }
 }
 
+fn bundle<'s>(source: &'s Source, report: &Report) -> Bundle<'s> {
+    let (mut disks, mut files) = (Vec::new(), Vec::new());
+    for ((member, extent), found) in source.space().iter().zip(&report.members) {
+        match &member.kind {
+            MemberKind::Disk { format, name } => disks.push(DiskJson {
+                id: &member.id,
+                name,
+                format,
+                virtual_size: member.size,
+                root: format!("blake3:{}", found.root),
+                volumes: volumes_of(source, extent).collect(),
+            }),
+            MemberKind::Files(list) => files.extend(
+                list.iter().map(|file| FileJson { path: Escaped(&file.path).to_string(), size: file.size }),
+            ),
+        }
+    }
+    Bundle { name: name_of(source), kind: source.kind().name(), machine: source.machine(), disks, files }
+}
+
+/// Returns the volumes that begin on a disk of the bundle.
+fn volumes_of(source: &Source, disk: Extent) -> impl Iterator<Item = VolumeJson> {
+    let volumes = source.survey().map.volumes().iter();
+    let here = volumes
+        .filter(move |volume| disk.offset <= volume.extent.offset && volume.extent.offset < disk.end());
+    here.map(move |volume| VolumeJson {
+        label: volume.label.clone(),
+        content: volume.content.clone(),
+        offset: volume.extent.offset - disk.offset,
+        length: volume.extent.length,
+    })
+}
+
 fn name_of(source: &Source) -> String {
     let name = source.path().file_name().map(std::ffi::OsStr::as_bytes).unwrap_or_default();
     Escaped(name).to_string()
 }
 
 fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String {
-    let map = &source.survey().map;
-    let mut out = name_of(source).clone();
-    if let Some(format) = source.format() {
-        out.push_str(&format!(
-            "  {format}, {}, root blake3:{}\n",
-            output::bytes(map.disk_bytes()),
-            report.members[0].root
-        ));
-        for volume in map.volumes() {
-            let size = output::bytes(volume.extent.length);
-            out.push_str(&format!("  {:<6} {:<12} {size}\n", volume.label, volume.content));
+    let mut out = format!("{}  {}", name_of(source), source.kind().name());
+    if let Some(machine) = source.machine() {
+        let memory = output::bytes(machine.memory_bytes);
+        out.push_str(&format!(", {} CPUs, {memory} of memory", machine.cpus));
+    }
+    out.push('\n');
+    for ((member, extent), found) in source.space().iter().zip(&report.members) {
+        let size = output::bytes(member.size);
+        match &member.kind {
+            MemberKind::Files(list) => out.push_str(&format!("  {} files, {size}\n", list.len())),
+            MemberKind::Disk { format, name } => {
+                let id = &member.id;
+                out.push_str(&format!("  {id}  {format}, {size}, root blake3:{}  {name}\n", found.root));
+                for volume in volumes_of(source, extent) {
+                    let size = output::bytes(volume.length);
+                    out.push_str(&format!("    {:<6} {:<12} {size}\n", volume.label, volume.content));
+                }
+            }
         }
-    } else {
-        out.push_str(&format!("  {} files, {}\n", map.len(), output::bytes(map.disk_bytes())));
     }
     out.push_str("\nPlaces\n");
     for (kind, bytes) in &report.places {

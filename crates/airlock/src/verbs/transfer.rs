@@ -9,7 +9,7 @@ use crate::{output, site, stats};
 use airlock_checks::Progress;
 use airlock_director::{Config, DEFAULT_VDC, Director};
 use airlock_link::{Connector, Identity, Link, pair};
-use airlock_manager::{Connect, Offer, Outcome, Source, SourceKind, Stage, TransferError};
+use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
 use airlock_model::{Decision, Finding, Site};
 use airlock_policy::{Document, Effective};
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     let (policy, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
     let rules = site::rules(&args.rules, &home)?;
     let source = site::source(&args.source, true)?;
-    if source.kind() != SourceKind::Disk {
+    if !source.has_disk() {
         // Said before a directory is made for it.
         return Err(TransferError::NoDisk(source.path().to_path_buf()).into());
     }
