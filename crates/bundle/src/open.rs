@@ -375,6 +375,11 @@ fn open_described(
         parts.add_files(base, listing, &consumed);
     } else {
         parts.files.push(file_beside(path, base, path, size));
+        let beside = ["mf", "cert"].map(|ending| path.with_extension(ending));
+        for host in beside.iter().filter(|host| descriptor == Descriptor::Ovf && host.is_file()) {
+            let size = std::fs::metadata(host).map_err(Error::io(host))?.len();
+            parts.files.push(file_beside(host, base, path, size));
+        }
     }
     for name in &described.files {
         let host = reachable(name, path, base, &allow)?;
