@@ -6,6 +6,7 @@ use crate::mount::{Mount, work};
 use crate::mutate::mutate_and_mend;
 use crate::partition::{get, put};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// Makes an image and copies it while the kernel has it mounted and has worked on it.
 /// Returns one copy as it was, mounted on `root` another one.
@@ -179,9 +180,14 @@ fn a_log_ends_before_a_transaction_that_was_interrupted() {
 
 /// Continues a CRC-32C.
 pub(crate) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(crc, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
-    })
+    static TABLE: OnceLock<[u32; 256]> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        std::array::from_fn(|byte| {
+            let byte = u32::try_from(byte).expect("a byte");
+            (0..8).fold(byte, |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
+        })
+    });
+    bytes.iter().fold(crc, |crc, byte| (crc >> 8) ^ table[usize::from(crc.to_le_bytes()[0] ^ byte)])
 }
 
 /// Mends the checksums of a journal of 1 KiB blocks, as far as its blocks have them.

@@ -6,5 +6,6 @@ mod fixture;
 mod journal;
 mod mount;
 mod mutate;
+mod mutate_xfs;
 mod partition;
 mod xfs;

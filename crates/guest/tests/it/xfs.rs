@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns a description of the tree below `root` that `mkfs.xfs -p` reads. Its words end at
 /// blanks, so files with odd names are left out.
-fn prototype(root: &Path) -> Vec<u8> {
+pub(crate) fn prototype(root: &Path) -> Vec<u8> {
     let mut text = b"/\n0 0\nd--755 0 0\n".to_vec();
     describe(root, &mut text);
     text.extend_from_slice(b"$\n");
@@ -37,7 +37,7 @@ fn describe(directory: &Path, into: &mut Vec<u8>) {
 }
 
 /// Gives every file a name without blanks.
-fn make_plain(directory: &Path) {
+pub(crate) fn make_plain(directory: &Path) {
     for entry in std::fs::read_dir(directory).expect("directory") {
         let path = entry.expect("entry").path();
         if std::fs::symlink_metadata(&path).expect("metadata").is_dir() {
