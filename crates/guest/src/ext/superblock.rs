@@ -106,8 +106,9 @@ impl Superblock {
                 let blocks = block_bytes.saturating_mul(8).saturating_mul(group).saturating_add(first);
                 let at = blocks.saturating_mul(block_bytes);
                 let bytes = window.bytes_at("a copy of the superblock", at, 1024).ok()?;
+                // Old copies say that they are the first one.
                 let is_copy = le16(&bytes, 56) == MAGIC
-                    && u64::from(le16(&bytes, 90)) == group
+                    && (u64::from(le16(&bytes, 90)) == group || le16(&bytes, 90) == 0)
                     && le32(&bytes, 24).saturating_add(10) == block_bits;
                 let copy = is_copy.then(|| Self::parse(&bytes, window.bytes()).ok())??;
                 Some((copy, group))

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Makes a small file system, which `mkfs.xfs` only does for its own tests.
-fn make_small(image: &Path, options: &[&str]) {
+pub(crate) fn make_small(image: &Path, options: &[&str]) {
     let _ = std::fs::remove_file(image);
     std::fs::File::create(image).and_then(|file| file.set_len(32 << 20)).expect("create");
     let output = Command::new("mkfs.xfs")

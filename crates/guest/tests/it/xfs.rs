@@ -2,6 +2,8 @@
 
 use crate::fixture::{Random, bytes_of, check_tree, make_tree, open, run, survey_checked, text};
 use crate::mount::{Mount, work};
+use crate::mutate_xfs::make_small;
+use crate::partition::put;
 use airlock_model::PlaceKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -231,4 +233,67 @@ fn a_log_of_small_blocks_is_replayed() {
 fn a_log_of_other_shapes_is_replayed() {
     check_log(&["-l", "version=2,su=262144", "-i", "size=1024"], |_| ());
     check_log(&["-i", "sparse=0,nrext64=1", "-m", "finobt=0,inobtcount=0,reflink=0"], |_| ());
+}
+
+/// Directories lead to the files, too.
+#[test]
+fn files_are_found_without_the_tree_of_inodes() {
+    let trees = Trees::new();
+    let image = trees.image(&[]);
+    // The header of the group that has the root directory.
+    put(&image, 1024, b"gone");
+    let disk = open(&image);
+    let survey = survey_checked(&disk);
+    let said = |what: &str| survey.oddities.iter().any(|oddity| oddity.what.starts_with(what));
+    assert!(said("damaged headers of allocation groups"), "{:?}", survey.oddities);
+    assert!(said("inodes in use that are called unused"), "{:?}", survey.oddities);
+    check_tree(&disk, &survey, "whole", &trees.0.path().join("tree"));
+}
+
+/// Returns the records of a log: round and block, and where each is in the image.
+fn records(bytes: &[u8]) -> Vec<(u64, usize)> {
+    let mut found: Vec<_> = (0..bytes.len())
+        .step_by(512)
+        .filter(|at| bytes[*at..].starts_with(&[0xfe, 0xed, 0xba, 0xbe]))
+        .map(|at| (u64::from_be_bytes(bytes[at + 16..at + 24].try_into().expect("eight")), at))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn a_log_that_goes_round_and_ends_in_a_torn_record() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name);
+    make_small(&path("image"), &["-l", "size=6m"]);
+    let mounted = Mount::new(&path("image"), &path("mounted"), "noatime");
+    for round in 0..60 {
+        let inner = mounted.root.join(format!("round {round}"));
+        std::fs::create_dir(&inner).expect("directory");
+        work(&inner, 60);
+        if round % 4 != 3 && round < 58 {
+            std::fs::remove_dir_all(&inner).expect("remove");
+            run("sync", &[]);
+        }
+    }
+    std::fs::copy(path("image"), path("whole")).expect("copy");
+    mounted.end();
+    let bytes = std::fs::read(path("whole")).expect("read");
+    let records = records(&bytes);
+    let (last, at) = *records.last().expect("records");
+    assert!(last >> 32 > 1, "the log did not go round: {last:#x}");
+    // As it is, and with a last record that did not arrive whole.
+    for torn in [None, Some(at + 1024 + 100), Some(at + 512)] {
+        std::fs::copy(path("whole"), path("copy")).expect("copy");
+        if let Some(torn) = torn {
+            put(&path("copy"), u64::try_from(torn).expect("small"), &[bytes[torn] ^ 0x55]);
+        }
+        std::fs::copy(path("copy"), path("other")).expect("copy");
+        let disk = open(&path("copy"));
+        let survey = survey_checked(&disk);
+        assert_eq!(survey.replays.len(), 1, "{torn:?} {:?}", survey.oddities);
+        let replayed = Mount::new(&path("other"), &path("replayed"), "noatime");
+        check_tree(&disk, &survey, "whole", &replayed.root);
+        replayed.end();
+    }
 }

@@ -17,8 +17,8 @@ use crate::{Error, Replay};
 /// The log counts in blocks of this size, whatever the file system does.
 const BASIC_BYTES: u64 = 512;
 
-/// Most sectors that a replay may change: 96 MiB, and what keeps them apart.
-const SECTORS_MAX: usize = 192 << 10;
+/// Most sectors that a replay may change: 64 MiB, and what keeps them apart.
+const SECTORS_MAX: usize = 128 << 10;
 
 /// Why a log could not be replayed.
 #[derive(Debug, thiserror::Error)]
