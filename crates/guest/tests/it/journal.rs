@@ -264,3 +264,25 @@ fn the_superblock_is_read_from_a_copy() {
         }
     }
 }
+
+/// Fast commits are not replayed, so a volume with any is not read as if it had none.
+#[test]
+fn fast_commits_are_refused() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name);
+    run("mke2fs", &["-q", "-F", "-t", "ext4", "-O", "fast_commit", text(&path("image")), "96M"]);
+    let mounted = Mount::new(&path("image"), &path("mounted"), "commit=600");
+    // A first commit in full, of which nothing is in the area for fast ones.
+    std::fs::create_dir(mounted.root.join("directory")).expect("directory");
+    run("sync", &[]);
+    std::fs::copy(path("image"), path("full")).expect("copy");
+    let survey = survey_checked(&open(&path("full")));
+    assert_eq!((survey.oddities.len(), survey.replays.len()), (0, 1), "{:?}", survey.oddities);
+    let note = std::fs::File::create(mounted.root.join("directory/note")).expect("create");
+    note.sync_all().expect("fsync");
+    std::fs::copy(path("image"), path("fast")).expect("copy");
+    mounted.end();
+    let survey = survey_checked(&open(&path("fast")));
+    assert!(said(&survey, "has fast commits, which are not replayed"), "{:?}", survey.oddities);
+    assert_eq!(survey.map.len(), 1);
+}
