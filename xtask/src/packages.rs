@@ -15,6 +15,7 @@ pub(crate) const TEST: &[&str] = &[
     "gdisk",
     "gnutls-bin",
     "libnbd-bin",
+    "lvm2",
     "mount",
     "mtools",
     "nbdkit",

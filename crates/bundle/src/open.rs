@@ -104,7 +104,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Bundle, Error> {
         return open_folder(path, options);
     }
     if options.plain_file {
-        return Ok(open_file(path, metadata.len())?);
+        return open_file(path, metadata.len());
     }
     if options.format.is_none() && metadata.is_file() {
         if ending(path) == "ova" {
@@ -118,7 +118,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Bundle, Error> {
             return open_described(path, &base, descriptor, listing, options);
         }
         if !is_disk(path, options)? {
-            return Ok(open_file(path, metadata.len())?);
+            return open_file(path, metadata.len());
         }
     }
     open_image(path, options)

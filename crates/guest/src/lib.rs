@@ -45,12 +45,15 @@
     warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)
 )]
 
+mod assemble;
 mod checksum;
 mod codec;
 mod detect;
 mod ext;
 mod field;
 mod fs;
+mod lvm;
+mod md;
 mod member;
 mod overlay;
 mod partition;

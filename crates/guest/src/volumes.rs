@@ -4,7 +4,7 @@ use crate::detect::{Content, detect};
 use crate::member::MemberDisk;
 use crate::partition::{self, Oddities};
 use crate::window::Window;
-use crate::{Error, Replay, Survey, fs};
+use crate::{Error, Replay, Survey, assemble, fs};
 use airlock_disk::BlockSource;
 use airlock_model::{
     Extent, MemberFile, MemberKind, PlaceKind, PlaceMapBuilder, Run, Space, Volume, subtract,
@@ -36,15 +36,17 @@ pub(crate) fn survey(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Er
         replays: Vec::new(),
         runs_left: RUNS_MAX,
     };
-    let mut volumes = Vec::new();
+    let mut found = Vec::new();
     for (member, extent) in space.iter() {
         match &member.kind {
-            MemberKind::Disk { .. } => divide(disk, extent, &mut volumes, &mut findings)?,
+            MemberKind::Disk { .. } => divide(disk, extent, &mut found, &mut findings)?,
             MemberKind::Files(files) => place_files(files, extent, &mut findings),
         }
     }
-    for volume in &volumes {
-        survey_volume(disk, volume, &mut findings);
+    let found = assemble::arrays(disk, found, &mut findings)?;
+    let found = assemble::groups(disk, found, &mut findings)?;
+    for volume in &found {
+        survey_volume(volume, &mut findings);
     }
     Ok(Survey {
         map: findings.map.finish(),
@@ -54,14 +56,32 @@ pub(crate) fn survey(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Er
     })
 }
 
-/// A partition, or a disk without partitions.
+/// A partition, a disk without partitions, or what a volume manager makes of several.
 #[derive(Debug)]
-struct Found {
-    /// `p1`, `whole`.
-    label: String,
-    extent: Extent,
-    /// What nothing else has claimed of it; all of it, unless partitions overlap.
-    own: Vec<Extent>,
+pub(crate) struct Found<'d> {
+    /// `p1`, `whole`, `vg/lv`.
+    pub(crate) label: String,
+    pub(crate) window: Window<'d>,
+    /// What nothing else has claimed of it; all of it, unless volumes overlap.
+    pub(crate) own: Vec<Extent>,
+    pub(crate) content: Content,
+}
+
+impl<'d> Found<'d> {
+    /// Looks at a volume.
+    pub(crate) fn look(label: String, window: Window<'d>, own: Vec<Extent>, findings: &mut Findings) -> Self {
+        let content = detect(&window).unwrap_or_else(|_| {
+            findings.oddities.add(&label, "the start of the volume cannot be read", window.extent());
+            Content { name: "unknown", kind: PlaceKind::Raw, reader: None }
+        });
+        Self { label, window, own, content }
+    }
+
+    /// Returns whether others have claimed some of it.
+    pub(crate) fn overlaps(&self) -> bool {
+        let own: u64 = self.own.iter().map(|extent| extent.length).sum();
+        own != self.window.bytes()
+    }
 }
 
 /// Places the files of a bundle, which lie one behind the other.
@@ -82,10 +102,10 @@ fn place_files(files: &[MemberFile], extent: Extent, findings: &mut Findings) {
 }
 
 /// Divides a disk: tables first, then partitions by number, then the rest.
-fn divide(
-    space: &dyn BlockSource,
+fn divide<'d>(
+    space: &'d dyn BlockSource,
     member: Extent,
-    volumes: &mut Vec<Found>,
+    volumes: &mut Vec<Found<'d>>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
     let disk = MemberDisk { space, extent: member };
@@ -97,7 +117,8 @@ fn divide(
     }
     let Some(layout) = layout else {
         if member.length > 0 {
-            volumes.push(Found { label: "whole".to_owned(), extent: member, own: vec![member] });
+            let window = Window::new(space, member);
+            volumes.push(Found::look("whole".to_owned(), window, vec![member], findings));
         }
         return Ok(());
     };
@@ -119,7 +140,7 @@ fn divide(
         if own != [extent] {
             findings.oddities.add(&label, "partition overlaps another one or a partition table", extent);
         }
-        volumes.push(Found { label, extent, own });
+        volumes.push(Found::look(label, Window::new(space, extent), own, findings));
     }
     place_extents(findings, volume, PlaceKind::Gap, &taken.take(member));
     Ok(())
@@ -127,17 +148,13 @@ fn divide(
 
 /// Surveys a volume. Where others have claimed some of it, its files are views: both
 /// readings of the bytes are inspected, and the bytes belong to one place all the same.
-fn survey_volume(disk: &dyn BlockSource, volume: &Found, findings: &mut Findings) {
-    let Found { label, extent, own } = volume;
-    let overlaps = *own != [*extent];
-    let window = Window::new(disk, *extent);
-    let content = detect(&window).unwrap_or_else(|_| {
-        findings.oddities.add(label, "the start of the volume cannot be read", *extent);
-        Content { name: "unknown", kind: PlaceKind::Raw, reader: None }
-    });
+fn survey_volume(volume: &Found<'_>, findings: &mut Findings) {
+    let Found { label, window, own, content } = volume;
+    let overlaps = volume.overlaps();
+    let extent = window.extent();
     let mut name = content.name;
     if let Some(reader) = content.reader {
-        let read = reader(&window, findings.runs_left);
+        let read = reader(window, findings.runs_left);
         let emitted = read.and_then(|read| {
             let content = read.content;
             let emit = if overlaps { fs::emit_views } else { fs::emit };
@@ -147,19 +164,34 @@ fn survey_volume(disk: &dyn BlockSource, volume: &Found, findings: &mut Findings
             Ok(()) if overlaps => name = "unknown",
             Ok(()) => return,
             Err(failure) => {
-                findings.oddities.add(label, failure.what, *extent);
+                findings.oddities.add(label, failure.what, extent);
                 name = failure.content;
             }
         }
     }
+    let kind = if overlaps { PlaceKind::Raw } else { content.kind };
+    place_volume(findings, label, name, extent, &[(kind, own.clone())]);
+}
+
+/// Adds a volume that no reader divides, with its places.
+pub(crate) fn place_volume(
+    findings: &mut Findings,
+    label: &str,
+    content: &str,
+    extent: Extent,
+    places: &[(PlaceKind, Vec<Extent>)],
+) {
     let volume = findings.map.volume(Volume {
-        label: label.clone(),
-        content: name.to_owned(),
-        extent: *extent,
+        label: label.to_owned(),
+        content: content.to_owned(),
+        extent,
         block_bytes: BLOCK_BYTES,
     });
-    let kind = if overlaps { PlaceKind::Raw } else { content.kind };
-    place_extents(findings, volume, kind, own);
+    for (kind, extents) in places {
+        let mut extents = extents.clone();
+        extents.sort_unstable();
+        place_extents(findings, volume, *kind, &extents);
+    }
 }
 
 /// Adds one place with these extents, if there are any.
@@ -186,11 +218,11 @@ pub(crate) fn as_runs(extents: &[Extent]) -> Vec<Run> {
 
 /// Parts of a disk that are already claimed, sorted and apart.
 #[derive(Debug, Default)]
-struct Taken(Vec<Extent>);
+pub(crate) struct Taken(Vec<Extent>);
 
 impl Taken {
     /// Claims what nobody has claimed of `extent`, and returns it.
-    fn take(&mut self, extent: Extent) -> Vec<Extent> {
+    pub(crate) fn take(&mut self, extent: Extent) -> Vec<Extent> {
         let free = subtract(extent, &self.0);
         self.0.extend_from_slice(&free);
         self.0.sort_unstable();

@@ -45,7 +45,6 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Described, Error> {
     for node in storage.into_iter().flat_map(|node| children(node, "StorageController")) {
         let bus = match attribute(node, "type") {
             "PIIX3" | "PIIX4" | "ICH6" => Bus::Ide,
-            "AHCI" => Bus::Sata,
             "NVMe" => Bus::Nvme,
             "USB" => Bus::Usb,
             "I82078" => Bus::Floppy,

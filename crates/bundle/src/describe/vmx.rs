@@ -82,15 +82,12 @@ fn unescaped(value: &str) -> String {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let code = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match code {
-            Some(code) => {
-                out.push(char::from(code));
-                out.push_str(&part[2..]);
-            }
-            None => {
-                out.push('|');
-                out.push_str(part);
-            }
+        if let Some(code) = code {
+            out.push(char::from(code));
+            out.push_str(&part[2..]);
+        } else {
+            out.push('|');
+            out.push_str(part);
         }
     }
     out

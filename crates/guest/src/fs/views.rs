@@ -32,11 +32,6 @@ impl<T> ByNode<T> {
         self.items.extend(items);
     }
 
-    /// Returns how many items there are.
-    pub(crate) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     /// Returns the items of a node.
     pub(crate) fn of(&self, node: u32) -> &[T] {
         let Ok(at) = self.begins.binary_search_by_key(&node, |(node, _)| *node) else {

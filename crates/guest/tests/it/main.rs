@@ -4,6 +4,7 @@ mod debugfs;
 mod ext;
 mod fixture;
 mod journal;
+mod managers;
 mod mount;
 mod mutate;
 mod mutate_xfs;

@@ -1,0 +1,131 @@
+//! Volumes that lie on several others: arrays and volume groups.
+
+use crate::volumes::{Findings, Found, Taken, place_volume};
+use crate::window::{Segment, Window};
+use crate::{Error, lvm, md};
+use airlock_disk::BlockSource;
+use airlock_model::{Extent, PlaceKind, subtract};
+
+/// Most stripes of a volume; each is a run of its own at least.
+const STRIPES_MAX: usize = 4 << 20;
+
+/// Takes volumes with this content out of a list, if nothing else has claimed any of them.
+fn drain<'d>(found: &mut Vec<Found<'d>>, content: &str) -> Vec<Found<'d>> {
+    let (taken, left) =
+        found.drain(..).partition(|volume| volume.content.name == content && !volume.overlaps());
+    *found = left;
+    taken
+}
+
+/// Puts the members of md arrays together.
+pub(crate) fn arrays<'d>(
+    disk: &'d dyn BlockSource,
+    mut found: Vec<Found<'d>>,
+    findings: &mut Findings,
+) -> Result<Vec<Found<'d>>, Error> {
+    let mut members = Vec::new();
+    for volume in drain(&mut found, "md") {
+        match md::read(&volume.window)? {
+            Some(member) => members.push((member, volume)),
+            None => found.push(volume),
+        }
+    }
+    let pairs: Vec<_> =
+        members.iter().map(|(member, volume)| (member.clone(), volume.window.clone())).collect();
+    for (member, volume) in &members {
+        let data: Vec<Extent> = volume.window.locate(member.data).map(|piece| piece.extent()).collect();
+        let rest = without(&volume.own, data);
+        let extent = volume.window.extent();
+        place_volume(findings, &volume.label, "md", extent, &[(PlaceKind::Metadata, rest)]);
+    }
+    let mut taken = Taken::default();
+    for array in md::assemble(&pairs) {
+        let md::Array { label, segments, opaque } = array;
+        found.extend(volume(disk, label, segments, opaque, &mut taken, findings));
+    }
+    Ok(found)
+}
+
+/// Puts the physical volumes of LVM together.
+pub(crate) fn groups<'d>(
+    disk: &'d dyn BlockSource,
+    mut found: Vec<Found<'d>>,
+    findings: &mut Findings,
+) -> Result<Vec<Found<'d>>, Error> {
+    let mut physical = Vec::new();
+    let mut volumes = Vec::new();
+    for volume in drain(&mut found, "lvm2") {
+        match lvm::read(&volume.window)? {
+            Some(label) => {
+                physical.push(lvm::Physical { label, window: volume.window.clone() });
+                volumes.push(volume);
+            }
+            None => found.push(volume),
+        }
+    }
+    let assembled = lvm::assemble(&physical);
+    let whole = Extent::new(0, disk.size());
+    for (group, what) in assembled.oddities {
+        findings.oddities.add(&group, what, whole);
+    }
+    let mut taken = Taken::default();
+    let mut used = Vec::new();
+    for logical in assembled.logical {
+        let lvm::Logical { label, segments, opaque } = logical;
+        used.extend(segments.iter().flat_map(lvm::parts));
+        found.extend(volume(disk, label, segments, opaque, &mut taken, findings));
+    }
+    used.sort_unstable();
+    for (volume, extents) in volumes.into_iter().zip(assembled.extents) {
+        let Some(extents) = extents else {
+            findings.oddities.add(
+                &volume.label,
+                "no metadata of LVM knows the volume",
+                volume.window.extent(),
+            );
+            found.push(volume);
+            continue;
+        };
+        let area: Vec<Extent> = volume.window.locate(extents).map(|piece| piece.extent()).collect();
+        let free = area.iter().flat_map(|extent| subtract(*extent, &used)).collect();
+        let rest = without(&volume.own, area);
+        let places = [(PlaceKind::Metadata, rest), (PlaceKind::Free, free)];
+        place_volume(findings, &volume.label, "lvm2", volume.window.extent(), &places);
+    }
+    Ok(found)
+}
+
+/// Returns what is left of extents without others.
+fn without(extents: &[Extent], mut others: Vec<Extent>) -> Vec<Extent> {
+    others.sort_unstable();
+    extents.iter().flat_map(|extent| subtract(*extent, &others)).collect()
+}
+
+/// Returns a volume of these segments, or places its bytes where it is not to be looked into.
+fn volume<'d>(
+    disk: &'d dyn BlockSource,
+    label: String,
+    segments: Vec<Segment>,
+    opaque: Option<&'static str>,
+    taken: &mut Taken,
+    findings: &mut Findings,
+) -> Option<Found<'d>> {
+    let parts: Vec<Extent> = segments.iter().flat_map(lvm::parts).collect();
+    let own: Vec<Extent> = parts.iter().flat_map(|part| taken.take(*part)).collect();
+    let many = lvm::stripes(&segments) > STRIPES_MAX;
+    let content = opaque.or(many.then_some("unknown"));
+    let window = Window::assemble(disk, segments);
+    if many {
+        findings.oddities.add(&label, "too many stripes to follow; taken as raw bytes", window.extent());
+    }
+    if let Some(content) = content {
+        place_volume(findings, &label, content, window.extent(), &[(PlaceKind::Raw, own)]);
+        return None;
+    }
+    let found = Found::look(label, window, own, findings);
+    if found.overlaps() {
+        let extent = found.window.extent();
+        findings.oddities.add(&found.label, "another volume has some of the same bytes", extent);
+    }
+    Some(found)
+}
