@@ -103,7 +103,15 @@ impl Scan {
             return Ok(());
         };
         let inode_bytes = fs.superblock.inode_bytes;
-        buffer.resize(narrow(inode_bytes.saturating_mul(CHUNK_INODES)), 0);
+        let bytes = inode_bytes.saturating_mul(CHUNK_INODES);
+        let end = start.saturating_add(bytes);
+        if fs.window.skip_zeros("inodes", start, end)? >= end.min(fs.window.bytes()) {
+            // A tree can list far more inodes than a sparse disk has.
+            let what = "inodes that are called used and are not";
+            self.tally.count(what, CHUNK_INODES, Extent::new(start, bytes));
+            return Ok(());
+        }
+        buffer.resize(narrow(bytes), 0);
         fs.window.read("inodes", start, buffer)?;
         for (index, bytes) in (0_u64..).zip(buffer.chunks_exact(narrow(inode_bytes))) {
             if chunk.is_used(index) {
@@ -278,6 +286,13 @@ impl Scan {
             let end = at.saturating_add(superblock.to_bytes(u64::from(run.length)));
             let mut logical = run.logical;
             while at < end {
+                let data = fs.window.skip_zeros("a directory", at, end)?;
+                let skipped = data.saturating_sub(at).checked_shr(superblock.block_bits).unwrap_or(0);
+                logical = logical.saturating_add(skipped);
+                at = at.saturating_add(superblock.to_bytes(skipped));
+                if at >= end {
+                    break;
+                }
                 let length = end.saturating_sub(at).min(READ_BYTES);
                 *bytes_left = bytes_left.saturating_sub(length);
                 if *bytes_left == 0 {
