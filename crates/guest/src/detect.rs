@@ -2,15 +2,14 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, ext, fs, xfs};
+use crate::{Error, ext, fs, ntfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
 const HEAD_BYTES: usize = 72 << 10;
 
 /// Name, offset, magic of volumes that are kept raw and named for people and policies.
-const NAMED: [(&str, usize, &[u8]); 23] = [
-    ("ntfs", 3, b"NTFS    "),
+const NAMED: [(&str, usize, &[u8]); 22] = [
     ("exfat", 3, b"EXFAT   "),
     ("vfat", 82, b"FAT32   "),
     ("vfat", 54, b"FAT16   "),
@@ -67,6 +66,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if has(&head, 0, b"XFSB") {
         return Ok(understood("xfs", xfs::read));
     }
+    if has(&head, 3, b"NTFS    ") {
+        return Ok(understood("ntfs", ntfs::read));
+    }
     let signature = |page: &usize| {
         let at = page.saturating_sub(10);
         has(&head, at, b"SWAPSPACE2") || has(&head, at, b"SWAP-SPACE")
@@ -85,6 +87,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if ext::has_copy(volume) {
         return Ok(understood("ext4", ext::read));
+    }
+    if ntfs::has_copy(volume) {
+        return Ok(understood("ntfs", ntfs::read));
     }
     Ok(plain("unknown", PlaceKind::Raw))
 }

@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! disk ─ partition tables ─┬─ PartitionTable, Gap            volume "disk"
-//!                          ├─ p1: swap, LUKS, ntfs, unknown  one place: Swap, Encrypted, Raw
-//!                          └─ p2: ext2/3/4, xfs              Metadata, Free, and for every file
-//!                                                            File and Slack, or a view
+//!                          ├─ p1: swap, LUKS, btrfs, unknown  one place: Swap, Encrypted, Raw
+//!                          └─ p2: ext2/3/4, xfs, ntfs         Metadata, Free, and for every file
+//!                                                             File and Slack, or a view
 //! ```
 //!
 //! A disk is hostile: whatever it holds, the survey ends, uses bounded memory, and
@@ -46,6 +46,7 @@
 )]
 
 mod assemble;
+mod bits;
 mod checksum;
 mod codec;
 mod detect;
@@ -55,8 +56,10 @@ mod fs;
 mod lvm;
 mod md;
 mod member;
+mod ntfs;
 mod overlay;
 mod partition;
+mod utf16;
 mod volumes;
 mod window;
 mod xfs;

@@ -3,6 +3,8 @@
 //! The stored bytes are hostile. Every decoder writes at most as many bytes as the
 //! caller says, and no more than [`UNPACKED_MAX`]: a piece of a file system is small.
 
+mod lznt1;
+
 use airlock_model::Codec;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
@@ -41,6 +43,7 @@ pub fn unpack(codec: Codec, stored: &[u8], unpacked: u64, into: &mut Vec<u8>) ->
             into.iter_mut().zip(stored).for_each(|(byte, stored)| *byte = *stored);
             Ok(count)
         }
+        Codec::Lznt1 => lznt1::unpack(stored, into),
         Codec::Zlib => zlib(stored, into),
         Codec::Zstd => zstd(stored, into),
         _ => Err(UnpackError::Unsupported),

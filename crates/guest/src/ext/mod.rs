@@ -124,6 +124,7 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         rests,
         views,
         packs: crate::fs::Packs::default(),
+        valid: crate::fs::Valid::default(),
         tally,
         limited,
         replay: None,

@@ -67,11 +67,12 @@ fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool
         slack: Vec::new(),
         view_bytes_left: fs.window.bytes(),
         own_named: 0,
+        valid: u64::MAX,
         views,
     };
     let mut rests = fs.rests.clone().peekable();
     for (number, node) in (0_u32..).zip(&fs.nodes) {
-        files.begin();
+        files.begin(number);
         for claim in node.first_claim..node.first_claim.saturating_add(node.claims) {
             files.add(node, claim);
         }
@@ -188,6 +189,8 @@ struct Files<'s, 'd> {
     view_bytes_left: u64,
     /// Files of the file system itself that a directory names.
     own_named: u64,
+    /// Bytes that were written of the file at hand, if not all.
+    valid: u64,
     /// Whether all files are views.
     views: bool,
 }
@@ -219,7 +222,8 @@ fn bytes_of(runs: &[Run]) -> u64 {
 }
 
 impl Files<'_, '_> {
-    fn begin(&mut self) {
+    fn begin(&mut self, number: u32) {
+        self.valid = self.fs.valid.of(number).first().copied().unwrap_or(u64::MAX);
         self.file.clear();
         self.slack.clear();
     }
@@ -249,7 +253,9 @@ impl Files<'_, '_> {
             let run = self.run(claim, unit, length);
             let data = match (claim.role, node.kind) {
                 (Role::Written, NodeKind::Encrypted | NodeKind::Packed) => run.length,
-                (Role::Written, NodeKind::File) => node.size.saturating_sub(run.logical).min(run.length),
+                (Role::Written, NodeKind::File) => {
+                    node.size.min(self.valid).saturating_sub(run.logical).min(run.length)
+                }
                 _ => 0,
             };
             push_run(&mut self.file, window, Run { length: data, ..run });
@@ -332,7 +338,7 @@ impl Files<'_, '_> {
         for run in self.fs.views.of(number) {
             self.push_seen(&mut runs, *run);
         }
-        let limit = if node.kind == NodeKind::Packed { u64::MAX } else { node.size };
+        let limit = if node.kind == NodeKind::Packed { u64::MAX } else { node.size.min(self.valid) };
         for claim in self.claims_of(node) {
             if claim.role == Role::Written {
                 let run = self.run(claim, claim.block, claim.length);

@@ -19,7 +19,7 @@ pub(crate) use claims::{Claim, Claims, Role, rests};
 pub(crate) use emit::{emit, emit_views};
 pub(crate) use names::{Names, Node, NodeKind};
 pub(crate) use tally::Tally;
-pub(crate) use views::{Packs, Views};
+pub(crate) use views::{Packs, Valid, Views};
 
 use crate::window::Window;
 use crate::{Error, Replay};
@@ -84,6 +84,7 @@ pub(crate) struct FileSystem<'d> {
     pub(crate) rests: Range<usize>,
     pub(crate) views: Views,
     pub(crate) packs: Packs,
+    pub(crate) valid: Valid,
     pub(crate) allocation: Box<dyn Allocation + 'd>,
     /// Whether two files may have a block together, as after a `cp --reflink`.
     pub(crate) shares: bool,

@@ -49,6 +49,19 @@ impl Node {
     pub(crate) fn is_nameless(&self) -> bool {
         self.name_bytes == 0
     }
+
+    /// Returns what [`Names::give`] was told of its directory.
+    pub(crate) fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// Says which node its directory is; without one, it is nameless.
+    pub(crate) fn adopt(&mut self, parent: Option<u32>) {
+        match parent {
+            Some(parent) => self.parent = parent,
+            None => self.name_bytes = 0,
+        }
+    }
 }
 
 /// The names of all nodes.

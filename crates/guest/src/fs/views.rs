@@ -18,6 +18,9 @@ pub(crate) type Views = ByNode<Run>;
 /// What the stored streams of packed files unpack to.
 pub(crate) type Packs = ByNode<Packed>;
 
+/// For files that were not written to their end, how many bytes were: the others read as zeros.
+pub(crate) type Valid = ByNode<u64>;
+
 impl<T> Default for ByNode<T> {
     fn default() -> Self {
         Self { begins: Vec::new(), items: Vec::new() }
@@ -30,6 +33,11 @@ impl<T> ByNode<T> {
         debug_assert!(self.begins.last().is_none_or(|(last, _)| *last < node), "nodes in order");
         self.begins.push((node, word(wide(self.items.len()))));
         self.items.extend(items);
+    }
+
+    /// Returns how many items there are.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// Returns the items of a node.

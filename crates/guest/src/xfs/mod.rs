@@ -95,6 +95,7 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         rests: behind..behind,
         views,
         packs: Packs::default(),
+        valid: crate::fs::Valid::default(),
         tally,
         limited: limited || groups.limited,
         replay: None,

@@ -14,7 +14,7 @@ use std::process::Command;
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").output();
     let output = output.unwrap_or_else(|error| {
-        panic!("cannot run {program} (Debian packages e2fsprogs, fdisk, gdisk, xfsprogs): {error}")
+        panic!("cannot run {program} (see `TEST` in xtask/src/packages.rs): {error}")
     });
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

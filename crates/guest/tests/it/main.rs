@@ -8,5 +8,6 @@ mod managers;
 mod mount;
 mod mutate;
 mod mutate_xfs;
+mod ntfs;
 mod partition;
 mod xfs;
