@@ -1,4 +1,4 @@
-//! The project's tasks: `test`, `tidy`, `deny`, `bench`.
+//! The project's tasks: `test`, `tidy`, `deny`, `fuzz`, `bench`.
 //!
 //! `cargo xtask test` is everything that continuous integration runs. It installs
 //! the Debian packages that the tests need where it may, and says what is missing
@@ -8,6 +8,7 @@
 
 mod bench;
 mod deny;
+mod fuzz;
 mod packages;
 mod run;
 mod test;
@@ -22,6 +23,8 @@ usage: cargo xtask TASK
   test                     everything: packages, licences, format, tidy, lints, tests
   tidy [--accept]          the house rules; --accept lowers the size ratchet to today's numbers
   deny                     licences, sources and yanked versions of the dependencies
+  fuzz [--seconds N] [--minutes N] [--only NAME]
+                           every fuzz target for N seconds (20) each
   bench [scan|transfer|all] [--image FILE] [--runs N] [--only NAME]
                            Airlock beside the tools it replaces; writes docs/benchmarks.md
 ";
@@ -44,6 +47,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["tidy", "--accept"] => tidy::accept(),
         ["deny"] => deny::run(),
+        ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

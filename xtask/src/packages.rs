@@ -12,6 +12,7 @@ pub(crate) const TEST: &[&str] = &[
     "dosfstools",
     "e2fsprogs",
     "fdisk",
+    "g++",
     "gdisk",
     "gnutls-bin",
     "libnbd-bin",

@@ -1,9 +1,12 @@
 //! Everything that has to hold, in the order in which a mistake is cheapest to see.
 
 use crate::run::{cargo, installed, output, run as finish, watch};
-use crate::{deny, packages, tidy};
+use crate::{deny, fuzz, packages, tidy};
 use anyhow::{Result, bail};
 use std::time::Instant;
+
+/// How long each fuzz target runs: long enough for its seeds.
+const FUZZ_SECONDS: u32 = 3;
 
 /// Counts of what ran.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,6 +43,7 @@ fn run_all(steps: &mut Steps) -> Result<()> {
         count.add(&lines);
         Ok(())
     })?;
+    steps.step("fuzz targets", || fuzz::all(FUZZ_SECONDS, None))?;
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(())
 }

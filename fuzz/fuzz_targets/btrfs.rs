@@ -1,0 +1,4 @@
+//! btrfs.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| airlock_fuzz::survey_with(input, &[(65_600, b"_BHRfS_M")]));

@@ -1,0 +1,4 @@
+//! XFS, with its log.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| airlock_fuzz::survey_with(input, &[(0, b"XFSB")]));
