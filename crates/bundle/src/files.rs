@@ -1,6 +1,6 @@
 //! Files as a block source: one behind the other.
 
-use airlock_disk::{BlockSource, Error, Format, Span, SpanKind};
+use airlock_disk::{BlockSource, Error, Format, Span, SpanKind, check_range};
 use airlock_model::{Member, MemberFile, MemberKind};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -49,9 +49,8 @@ impl BlockSource for Files {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let length = buffer.len() as u64;
-        let end = offset.checked_add(length).filter(|end| *end <= self.size);
-        let end = end.ok_or(Error::OutOfRange { offset, length, size: self.size })?;
+        check_range(self.size, offset, buffer)?;
+        let end = offset.saturating_add(buffer.len() as u64);
         let mut index = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
         let mut at = offset;
         while at < end {
@@ -71,9 +70,7 @@ impl BlockSource for Files {
     }
 
     fn span_at(&self, offset: u64) -> Result<Span, Error> {
-        if offset >= self.size {
-            return Err(Error::OutOfRange { offset, length: 1, size: self.size });
-        }
+        check_range(self.size, offset, &[0])?;
         let next = self.starts.partition_point(|start| *start <= offset);
         let end = self.starts.get(next).copied().unwrap_or(self.size);
         Ok(Span { kind: SpanKind::Data, length: end - offset })

@@ -73,5 +73,5 @@ pub use open::{OpenOptions, Opened, open, open_named, open_part};
 pub use probe::{Probe, probe, probe_bytes};
 pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;
-pub use source::{BlockSource, Error, Format, Span, SpanKind};
+pub use source::{BlockSource, Error, Format, Span, SpanKind, check_range};
 pub use write::{ImageWriter, RawWriter};

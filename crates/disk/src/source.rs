@@ -157,7 +157,7 @@ pub trait BlockSource: Send + Sync + fmt::Debug {
 }
 
 /// Refuses a read that reaches behind the end of a disk of `size` bytes.
-pub(crate) fn check_range(size: u64, offset: u64, buffer: &[u8]) -> Result<(), Error> {
+pub fn check_range(size: u64, offset: u64, buffer: &[u8]) -> Result<(), Error> {
     let length = wide(buffer.len());
     match offset.checked_add(length) {
         Some(end) if end <= size => Ok(()),
