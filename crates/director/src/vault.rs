@@ -93,26 +93,30 @@ impl<'a> Check<'a> {
         if key.as_deref() != Some(&self.statement.predicate.sites.destination) {
             self.fail("the signing key of the vault's site is not the one in the statement".into());
         }
-        if let Some(damage) = self.check_ledger()? {
+        let path = self.directory.join("state.db");
+        if !path.exists() {
+            return Err(Error::NotFound(format!("ledger {}", path.display())));
+        }
+        let ledger = Ledger::look_at(&path)?;
+        if let Some(damage) = self.check_ledger(&path, &ledger)? {
             self.fail(damage);
         }
-        if transfer.state.starts_with("active") { self.check_kept(&id) } else { self.check_nothing_kept(&id) }
+        if transfer.state.starts_with("active") {
+            self.check_kept(&id, &ledger)
+        } else {
+            self.check_nothing_kept(&id)
+        }
     }
 
     fn path(&self, folder: &str, name: &str, extension: &str) -> PathBuf {
         self.directory.join(folder).join(format!("{name}.{extension}"))
     }
 
-    fn check_ledger(&self) -> Result<Option<String>, Error> {
-        let path = self.directory.join("state.db");
-        if !path.exists() {
-            return Err(Error::NotFound(format!("ledger {}", path.display())));
-        }
-        if !Ledger::is_as_closed(&path)? {
+    fn check_ledger(&self, path: &Path, ledger: &Ledger) -> Result<Option<String>, Error> {
+        if !Ledger::is_as_closed(path)? {
             let path = path.display();
             return Ok(Some(format!("the ledger {path} was altered after the director closed it")));
         }
-        let ledger = Ledger::look_at(&path)?;
         if let Some(damage) = ledger.integrity()? {
             return Ok(Some(format!("the ledger {} is damaged: {damage}", path.display())));
         }
@@ -140,7 +144,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn check_kept(&mut self, id: &[u8; 16]) -> Result<(), Error> {
+    fn check_kept(&mut self, id: &[u8; 16], ledger: &Ledger) -> Result<(), Error> {
         let tenants = self.directory.join("tenants");
         let load = |name: &str| -> Result<Key, Error> {
             let path = tenants.join(format!("{DEFAULT_VDC}.{name}.key"));
@@ -152,7 +156,7 @@ impl<'a> Check<'a> {
         let (manifest, digest) = Manifest::read(&path, id, &wrapping)?;
         let segments = Arc::new(Segments::new(self.directory.join("segments")));
         self.check_chunks(&manifest, &tenant_key, &segments);
-        self.check_index(&manifest, &wrapping)?;
+        self.check_index(&manifest, &wrapping, ledger)?;
         self.check_segments(&manifest, &segments)?;
         self.check_disks(&manifest, &digest, &segments);
         Ok(())
@@ -176,8 +180,7 @@ impl<'a> Check<'a> {
 
     /// The ledger lists the VM, and has an entry that opens for each of its chunks: the next
     /// transfer relies on these.
-    fn check_index(&mut self, manifest: &Manifest, wrapping: &Key) -> Result<(), Error> {
-        let ledger = Ledger::look_at(&self.directory.join("state.db"))?;
+    fn check_index(&mut self, manifest: &Manifest, wrapping: &Key, ledger: &Ledger) -> Result<(), Error> {
         let transfer = &self.statement.predicate.transfer;
         let listed = |vm: &VmRow| {
             vm.transfer == transfer.id
