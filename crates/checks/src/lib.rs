@@ -11,6 +11,6 @@ mod station;
 
 pub use rules::Rules;
 pub use station::{
-    FINDINGS_MAX, HeldExtent, MemberReport, NoSink, Outcome, Progress, RETAINED_BYTES, Report, Sink, Station,
-    StationError, UNIT_BYTES,
+    Early, FINDINGS_MAX, HeldExtent, MemberReport, NoSink, Outcome, Progress, RETAINED_BYTES, Report, Sink,
+    Station, StationError, UNIT_BYTES,
 };

@@ -11,6 +11,7 @@
 //! in a first pass and read again for sending; what has changed in between is not
 //! sent (invariant I6).
 
+mod early;
 mod outcome;
 mod packed;
 mod planner;
@@ -19,6 +20,7 @@ mod report;
 mod runs;
 mod unit;
 
+pub use early::Early;
 pub use outcome::Outcome;
 pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
@@ -129,14 +131,30 @@ impl<'r> Station<'r> {
         sinks: &mut [S],
         progress: &Progress,
     ) -> Result<Report, StationError> {
-        progress.total.fetch_add(survey.map.disk_bytes(), Ordering::Relaxed);
-        let planner = Mutex::new(Planner::new(&survey.map));
         let collector = Mutex::new(Collector::new(self.policy, self.site, space));
+        progress.total.fetch_add(survey.map.disk_bytes(), Ordering::Relaxed);
+        self.go(space, disk, survey, &[], &collector, sinks, progress)?;
+        Ok(collector.into_inner().expect("the collector does not panic").finish())
+    }
+
+    /// Goes over every place that is not `done`, with one thread for each sink.
+    #[expect(clippy::too_many_arguments, reason = "what all threads of one inspection share")]
+    fn go<S: Sink>(
+        &self,
+        space: &Space,
+        disk: &dyn BlockSource,
+        survey: &Survey,
+        done: &[AtomicBool],
+        collector: &Mutex<Collector<'_>>,
+        sinks: &mut [S],
+        progress: &Progress,
+    ) -> Result<(), StationError> {
+        let planner = Mutex::new(Planner::new(&survey.map, done));
         let failure = Mutex::new(None);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for sink in sinks.iter_mut() {
-                let (planner, collector, failure, stop) = (&planner, &collector, &failure, &stop);
+                let (planner, failure, stop) = (&planner, &failure, &stop);
                 scope.spawn(move || {
                     let mut worker = Worker::new(self, space, disk, survey, progress);
                     while !stop.load(Ordering::Relaxed) {
@@ -144,7 +162,9 @@ impl<'r> Station<'r> {
                         if batch.is_empty() {
                             break;
                         }
-                        if let Err(error) = run_batch(&mut worker, batch, sink, collector, progress) {
+                        if let Err(error) =
+                            run_batch(&mut worker, batch, done.is_empty(), sink, collector, progress)
+                        {
                             stop.store(true, Ordering::Relaxed);
                             failure.lock().expect("nobody panics with it").get_or_insert(error);
                         }
@@ -154,20 +174,25 @@ impl<'r> Station<'r> {
         });
         match failure.into_inner().expect("nobody panics with it") {
             Some(error) => Err(error),
-            None => Ok(collector.into_inner().expect("the collector does not panic").finish()),
+            None => Ok(()),
         }
     }
 }
 
+/// Does one batch. With `neighbours`, what lies between its units is of the batch, too, so that
+/// reading it along is no waste.
 fn run_batch<S: Sink>(
     worker: &mut Worker<'_>,
     batch: Vec<planner::Unit>,
+    neighbours: bool,
     sink: &mut S,
     collector: &Mutex<Collector<'_>>,
     progress: &Progress,
 ) -> Result<(), StationError> {
     let mut done = Vec::with_capacity(batch.len());
-    worker.begin(&batch);
+    if neighbours {
+        worker.begin(&batch);
+    }
     for unit in batch {
         if progress.cancel.load(Ordering::Relaxed) {
             return Err(StationError::Cancelled);

@@ -68,6 +68,15 @@ impl Outcome<'_> {
         if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
     }
 
+    /// Returns whether nothing at all was found, whatever a policy says of it, and every byte was
+    /// read and is data. The same bytes at the same places of a file are so again under the same
+    /// rules. It is never said of a file that its file system compresses.
+    pub fn is_spotless(&self) -> bool {
+        let data = |piece: &Piece| matches!(piece.content, Content::Data { .. });
+        let plain = self.place.packed.is_empty();
+        plain && self.findings.is_empty() && self.unscannable.is_empty() && self.pieces.iter().all(data)
+    }
+
     /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are read again,
     /// and only passed on if they are those that were judged.
     pub fn cleared(

@@ -2,6 +2,7 @@
 
 use super::UNIT_BYTES;
 use airlock_model::{PlaceKind, PlaceMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of units that a thread takes at once.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -31,6 +32,8 @@ pub(super) enum Unit {
 #[derive(Debug)]
 pub(super) struct Planner<'m> {
     map: &'m PlaceMap,
+    /// Places that need no more work, by their position.
+    done: &'m [AtomicBool],
     place: usize,
     /// Bytes of the current place, and of them those that are given out.
     bytes: Option<u64>,
@@ -38,8 +41,8 @@ pub(super) struct Planner<'m> {
 }
 
 impl<'m> Planner<'m> {
-    pub(super) fn new(map: &'m PlaceMap) -> Self {
-        Self { map, place: 0, bytes: None, logical: 0 }
+    pub(super) fn new(map: &'m PlaceMap, done: &'m [AtomicBool]) -> Self {
+        Self { map, done, place: 0, bytes: None, logical: 0 }
     }
 
     /// Returns the next units, together about [`BATCH_BYTES`]; none when all are given out.
@@ -55,6 +58,9 @@ impl<'m> Planner<'m> {
     }
 
     fn next(&mut self) -> Option<(Unit, u64)> {
+        while self.done.get(self.place).is_some_and(|done| done.load(Ordering::Relaxed)) {
+            self.place += 1;
+        }
         let place = self.map.get(self.place)?;
         let bytes = *self.bytes.get_or_insert_with(|| place.runs.iter().map(|run| run.length).sum());
         let logical = self.logical;
