@@ -1,15 +1,20 @@
 //! The chamber of one transfer: what has arrived and is neither kept nor discarded yet.
 
+use crate::arriving::Arriving;
 use crate::keys::Key;
+use crate::recent::Recent;
 use crate::sealed_disk::{Placement, SealedDisk};
-use crate::segment::{SegmentWriter, Segments, Stored};
+use crate::segment::{Segments, Stored};
+use crate::segment_writer::SegmentWriter;
 use crate::{Director, Error};
-use airlock_model::{ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, RootBuilder, TenantKey, subtract};
+use airlock_model::{
+    ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, RootBuilder, Space, TenantKey, subtract,
+};
 use airlock_policy::Effective;
 use airlock_transfer::{Arrived, Hello};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// A transfer that a manager is connected for.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Chamber {
     pub(crate) token: [u8; 32],
     pub(crate) tenant: String,
     pub(crate) hello: Hello,
+    /// The address space of each disk.
+    pub(crate) spaces: Vec<Space>,
     pub(crate) effective: Effective,
     pub(crate) tenant_key: TenantKey,
     pub(crate) wrapping: Key,
@@ -27,6 +34,12 @@ pub(crate) struct Chamber {
     /// Whether this tenant's vault has anything to look up.
     pub(crate) vault_has_chunks: bool,
     pub(crate) content: Mutex<Content>,
+    /// Told when more has arrived, and at the end.
+    pub(crate) changed: Condvar,
+    /// Told when less waits to be judged.
+    pub(crate) caught_up: Condvar,
+    /// Plain bytes of what arrived last.
+    pub(crate) recent: Recent,
 }
 
 /// What has arrived.
@@ -36,12 +49,19 @@ pub(crate) struct Content {
     by_id: HashMap<ChunkId, u32>,
     /// By disk and first offset. Offered again, a placement replaces what was there.
     placements: BTreeMap<(u16, u64), Placement>,
+    /// The same, disk by disk, for judging before the end.
+    pub(crate) arriving: Vec<Arriving>,
+    /// Whether nothing more comes.
+    pub(crate) ended: bool,
+    /// Names of files that were judged and in which nothing was found.
+    pub(crate) spotless: Vec<[u8; 32]>,
 }
 
 impl Content {
     /// Starts with the chunks that are durable from before.
-    pub(crate) fn resumed(chunks: Vec<Stored>) -> Self {
+    pub(crate) fn resumed(disks: usize, chunks: Vec<Stored>) -> Self {
         let mut content = Self::default();
+        content.arriving.resize_with(disks, Arriving::default);
         for chunk in chunks {
             content.add(chunk);
         }
@@ -68,10 +88,17 @@ impl Content {
             let index =
                 index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
             let first = chunk.extents.first().map_or(0, |extent| extent.offset);
+            if let Some(arriving) = self.arriving.get_mut(usize::from(chunk.disk)) {
+                arriving.add(index, &chunk.extents, chunk.body.is_some());
+            }
             let placement = Placement { extents: chunk.extents, chunk: index };
             self.placements.insert((chunk.disk, first), placement);
         }
         Ok(())
+    }
+
+    pub(crate) fn chunk(&self, index: u32) -> Option<&Stored> {
+        self.chunks.get(index as usize)
     }
 
     pub(crate) fn durable_bytes(&self) -> u64 {
@@ -80,24 +107,35 @@ impl Content {
 }
 
 /// A disk as it arrived, with everything that is needed to keep it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Arrival {
     pub(crate) chunks: Arc<Vec<Stored>>,
     pub(crate) disks: Vec<Vec<Placement>>,
+    /// Names of files in which nothing was found, to be remembered with the seal.
+    pub(crate) spotless: Vec<[u8; 32]>,
 }
 
 impl Chamber {
+    pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().expect("no holder of this lock panics")
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn end(&self) {
+        self.content().ended = true;
+        self.changed.notify_all();
+    }
+
     /// Takes out what has arrived, at the end of all streams.
     pub(crate) fn arrival(&self) -> Arrival {
-        let mut content = self.content.lock().expect("no holder of this lock panics");
-        let content = std::mem::take(&mut *content);
+        let content = std::mem::take(&mut *self.content());
         let mut disks = vec![Vec::new(); self.hello.disks.len()];
         for ((disk, _), placement) in content.placements {
             if let Some(placements) = disks.get_mut(usize::from(disk)) {
                 placements.push(placement);
             }
         }
-        Arrival { chunks: Arc::new(content.chunks), disks }
+        Arrival { chunks: Arc::new(content.chunks), disks, spotless: content.spotless }
     }
 }
 
@@ -149,11 +187,11 @@ impl Arrival {
                     };
                     let start = usize::try_from(at + piece.offset - extent.offset).expect("inside a chunk");
                     let length = usize::try_from(piece.length).expect("inside a chunk");
-                    let mut bytes = plain[start..start + length].to_vec();
-                    let content = ContentHash::of(&bytes);
+                    let bytes = &plain[start..start + length];
+                    let content = ContentHash::of(bytes);
                     let id = tenant_key.chunk_id(&content, u32::try_from(length).expect("inside a chunk"));
                     let new = u32::try_from(chunks.len()).expect("a transfer has a limit on chunks");
-                    chunks.extend(writer.append(&mut [(id, content, &mut bytes)])?);
+                    chunks.push(writer.append(id, content, bytes)?);
                     kept.push(Placement { extents: vec![piece], chunk: new });
                 }
                 at += extent.length;
@@ -171,6 +209,8 @@ impl Arrival {
         segments: &Segments,
         writer: &mut SegmentWriter,
     ) -> Result<Vec<Stored>, Error> {
+        // What was cut anew is written, and what is moved goes elsewhere.
+        writer.end_segment()?;
         let chunks = Arc::make_mut(&mut self.chunks);
         let mut used = vec![false; chunks.len()];
         for placement in self.disks.iter().flatten() {

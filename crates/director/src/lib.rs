@@ -27,13 +27,18 @@
 //! Deliberately absent: any knowledge of the manager, and any trust in its word (invariant I4).
 #![forbid(unsafe_code)]
 
+mod arriving;
 mod chamber;
+mod direct;
+mod early;
 mod error;
 mod keys;
 mod ledger;
 mod manifest;
+mod recent;
 mod sealed_disk;
 mod segment;
+mod segment_writer;
 mod server;
 mod session;
 mod vault;

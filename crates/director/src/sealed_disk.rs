@@ -1,13 +1,13 @@
 //! A disk whose bytes lie in sealed chunks: the chamber's view and the vault's.
 
-use crate::segment::{Segments, Stored};
-use airlock_disk::{BlockSource, Error, Format, Span, SpanKind};
+use crate::segment::{Bytes, Segments, Stored};
+use airlock_disk::{BlockSource, Error, Format, Span, SpanKind, check_range};
 use airlock_model::Extent;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// Bytes of opened chunks that are kept for the next read.
-const CACHE_BYTES: usize = 16 << 20;
+/// Opened chunks that are kept for the next read; each takes the memory of the longest one.
+const CACHED_MAX: usize = 16;
 
 /// Where a chunk's bytes belong on a disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,13 +31,7 @@ pub(crate) struct SealedDisk {
     pieces: Vec<Piece>,
     chunks: Arc<Vec<Stored>>,
     segments: Arc<Segments>,
-    cache: Mutex<Cache>,
-}
-
-#[derive(Default)]
-struct Cache {
-    bytes: usize,
-    entries: VecDeque<(u32, Arc<Vec<u8>>)>,
+    cache: Mutex<VecDeque<(u32, Arc<Bytes>)>>,
 }
 
 impl std::fmt::Debug for SealedDisk {
@@ -88,25 +82,23 @@ impl SealedDisk {
         Ok(Self { size, pieces, chunks, segments, cache: Mutex::default() })
     }
 
-    fn opened(&self, index: u32, offset: u64) -> Result<Arc<Vec<u8>>, Error> {
+    fn opened(&self, index: u32, offset: u64) -> Result<Arc<Bytes>, Error> {
         {
             let cache = self.cache.lock().expect("no holder of this lock panics");
-            if let Some((_, bytes)) = cache.entries.iter().rev().find(|(other, _)| *other == index) {
+            if let Some((_, bytes)) = cache.iter().rev().find(|(other, _)| *other == index) {
                 return Ok(Arc::clone(bytes));
             }
         }
         let bytes = Arc::new(self.open_chunk(index, offset)?);
         let mut cache = self.cache.lock().expect("no holder of this lock panics");
-        cache.bytes += bytes.len();
-        cache.entries.push_back((index, Arc::clone(&bytes)));
-        while cache.bytes > CACHE_BYTES || cache.entries.len() > 64 {
-            let Some((_, old)) = cache.entries.pop_front() else { break };
-            cache.bytes -= old.len();
+        if cache.len() >= CACHED_MAX {
+            cache.pop_front();
         }
+        cache.push_back((index, Arc::clone(&bytes)));
         Ok(bytes)
     }
 
-    fn open_chunk(&self, index: u32, offset: u64) -> Result<Vec<u8>, Error> {
+    fn open_chunk(&self, index: u32, offset: u64) -> Result<Bytes, Error> {
         let chunk = self.chunks.get(index as usize).expect("checked when the disk was laid out");
         self.segments.read(chunk).map_err(|error| Error::Io {
             what: "open a chunk",
@@ -122,9 +114,9 @@ impl BlockSource for SealedDisk {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        check_range(self.size, offset, buffer)?;
         let length = buffer.len() as u64;
-        let end = offset.checked_add(length).filter(|end| *end <= self.size);
-        let end = end.ok_or(Error::OutOfRange { offset, length, size: self.size })?;
+        let end = offset + length;
         buffer.fill(0);
         let first = self.pieces.partition_point(|piece| piece.disk + u64::from(piece.length) <= offset);
         for piece in self.pieces[first..].iter().take_while(|piece| piece.disk < end) {
@@ -148,9 +140,7 @@ impl BlockSource for SealedDisk {
     }
 
     fn span_at(&self, offset: u64) -> Result<Span, Error> {
-        if offset >= self.size {
-            return Err(Error::OutOfRange { offset, length: 1, size: self.size });
-        }
+        check_range(self.size, offset, &[0])?;
         let next = self.pieces.partition_point(|piece| piece.disk + u64::from(piece.length) <= offset);
         let Some(piece) = self.pieces.get(next) else {
             return Ok(Span { kind: SpanKind::Zero, length: self.size - offset });

@@ -1,18 +1,15 @@
-//! Segments: append-only files of sealed chunks.
+//! Segments: append-only files of sealed chunks, and reading them.
 
 use crate::Error;
+use crate::direct::{ALIGNMENT, AlignedBuffer, DirectFile};
 use crate::keys::{self, TAG_BYTES};
-use airlock_model::{ChunkId, ContentHash};
+use airlock_model::{CHUNK_BYTES_MAX, ChunkId, ContentHash};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{IoSlice, Write};
-use std::os::unix::fs::FileExt;
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
-/// Bytes after which a segment is full and the next one is begun.
-const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Which segment: the transfer that wrote it, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,21 +36,71 @@ impl std::fmt::Debug for Stored {
     }
 }
 
+/// Bytes of a segment that are read at once where chunks are small.
+const WINDOW_BYTES: usize = 512 << 10;
+/// Chunks of this size are read by themselves.
+const ALONE_BYTES: usize = 256 << 10;
+/// Most windows that are kept: a reader goes over a segment about as it was written.
+const WINDOWS_MAX: usize = 16;
+/// Most segment files that are kept open for reading.
+const OPEN_MAX: usize = 256;
+/// Most buffers that are kept for the next chunk.
+const SPARE_MAX: usize = 16;
+
 /// The segments of one director.
 #[derive(Debug)]
 pub(crate) struct Segments {
     root: PathBuf,
-    open: Mutex<HashMap<SegmentId, Arc<File>>>,
+    open: Mutex<HashMap<SegmentId, Arc<DirectFile>>>,
+    windows: Mutex<VecDeque<(SegmentId, u64, Arc<Window>)>>,
+    spare: Arc<Spare>,
 }
 
-/// Most pieces that one system call writes (`IOV_MAX`).
-const SLICES_MAX: usize = 1024;
-/// Most segment files that are kept open for reading.
-const OPEN_MAX: usize = 256;
+type Spare = Mutex<Vec<AlignedBuffer>>;
+
+/// Part of a segment, still sealed, and how much of it there is.
+#[derive(Debug)]
+struct Window {
+    bytes: AlignedBuffer,
+    length: usize,
+}
+
+/// The bytes of a chunk in memory.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    /// Absent only while it is dropped.
+    buffer: Option<AlignedBuffer>,
+    range: Range<usize>,
+    spare: Arc<Spare>,
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.as_deref().map_or(&[], |buffer| &buffer[self.range.clone()])
+    }
+}
+
+impl Bytes {
+    fn as_mut(&mut self) -> &mut [u8] {
+        let range = self.range.clone();
+        self.buffer.as_deref_mut().map_or(&mut [], |buffer| &mut buffer[range])
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        let mut spare = self.spare.lock().expect("no holder of this lock panics");
+        if spare.len() < SPARE_MAX {
+            spare.extend(self.buffer.take());
+        }
+    }
+}
 
 impl Segments {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, open: Mutex::new(HashMap::new()) }
+        Self { root, open: Mutex::default(), windows: Mutex::default(), spare: Arc::default() }
     }
 
     /// Returns the folder of one transfer's segments.
@@ -65,13 +112,14 @@ impl Segments {
         self.folder(&id.transfer).join(format!("{:05}.seg", id.number))
     }
 
-    fn file(&self, id: SegmentId) -> Result<Arc<File>, Error> {
+    fn file(&self, id: SegmentId) -> Result<Arc<DirectFile>, Error> {
         let mut open = self.open.lock().expect("no holder of this lock panics");
         if let Some(file) = open.get(&id) {
             return Ok(Arc::clone(file));
         }
         let path = self.path(id);
-        let file = Arc::new(File::open(&path).map_err(Error::file("open", &path))?);
+        let file = File::open(&path).map_err(Error::file("open", &path))?;
+        let file = Arc::new(DirectFile::new(file, &path, OpenOptions::new().read(true)));
         if open.len() >= OPEN_MAX {
             open.clear();
         }
@@ -79,36 +127,97 @@ impl Segments {
         Ok(file)
     }
 
-    /// Forgets an open file, so that its name may come to mean another.
+    fn windows(&self) -> std::sync::MutexGuard<'_, VecDeque<(SegmentId, u64, Arc<Window>)>> {
+        self.windows.lock().expect("no holder of this lock panics")
+    }
+
+    /// Forgets what is open and read of a segment, so that its name may come to mean another.
     pub(crate) fn forget(&self, id: SegmentId) {
         self.open.lock().expect("no holder of this lock panics").remove(&id);
+        self.windows().retain(|(other, _, _)| *other != id);
+    }
+
+    /// Returns the window that begins at `start`, with at least `length` bytes.
+    fn window(&self, id: SegmentId, start: u64, length: usize) -> std::io::Result<Option<Arc<Window>>> {
+        let right = |window: &Window| window.length >= length;
+        let found = {
+            let windows = self.windows();
+            let mut same = windows.iter().rev().filter(|(other, at, _)| *other == id && *at == start);
+            same.next().map(|(_, _, window)| Arc::clone(window))
+        };
+        if let Some(window) = found.filter(|window| right(window)) {
+            return Ok(Some(window));
+        }
+        let file = self.file(id).map_err(std::io::Error::other)?;
+        let oldest = {
+            let mut windows = self.windows();
+            if windows.len() >= WINDOWS_MAX { windows.pop_front() } else { None }
+        };
+        let oldest = oldest.and_then(|(_, _, window)| Arc::into_inner(window));
+        let mut bytes = oldest.map_or_else(|| AlignedBuffer::new(WINDOW_BYTES), |window| window.bytes);
+        let count = file.read_aligned(&mut bytes, start)?;
+        let window = Arc::new(Window { bytes, length: count });
+        let mut windows = self.windows();
+        // What was there reached less far: the segment has grown since.
+        windows.retain(|(other, at, _)| *other != id || *at != start);
+        windows.push_back((id, start, Arc::clone(&window)));
+        Ok(Some(window).filter(|window| right(window)))
     }
 
     /// Reads the sealed bytes of a chunk.
-    pub(crate) fn read_sealed(&self, chunk: &Stored) -> Result<Vec<u8>, Error> {
-        let mut sealed = vec![0; chunk.length as usize + TAG_BYTES];
-        let file = self.file(chunk.segment)?;
-        file.read_exact_at(&mut sealed, chunk.offset)
-            .map_err(Error::file("read", &self.path(chunk.segment)))?;
-        Ok(sealed)
+    pub(crate) fn read_sealed(&self, chunk: &Stored) -> Result<Bytes, Error> {
+        let failed = |error| Error::file("read", &self.path(chunk.segment))(error);
+        let length = chunk.length as usize + TAG_BYTES;
+        if length > CHUNK_BYTES_MAX + TAG_BYTES {
+            return Err(Error::damaged(format!("chunk {}", chunk.id), "it is longer than a chunk can be"));
+        }
+        let spare = self.spare.lock().expect("no holder of this lock panics").pop();
+        // Room for the longest chunk and the rest of the blocks at its edges.
+        let buffer = spare.unwrap_or_else(|| AlignedBuffer::new(CHUNK_BYTES_MAX + TAG_BYTES + 2 * ALIGNMENT));
+        let mut bytes = Bytes { buffer: Some(buffer), range: 0..length, spare: Arc::clone(&self.spare) };
+        if length >= ALONE_BYTES {
+            let skip = usize::try_from(chunk.offset % ALIGNMENT as u64).expect("less than a block");
+            let end = (skip + length).next_multiple_of(ALIGNMENT);
+            bytes.range = 0..end;
+            let file = self.file(chunk.segment)?;
+            let count = file.read_aligned(bytes.as_mut(), chunk.offset - skip as u64).map_err(failed)?;
+            if count < skip + length {
+                return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            bytes.range = skip..skip + length;
+            return Ok(bytes);
+        }
+        let mut at = 0;
+        while at < length {
+            let offset = chunk.offset + at as u64;
+            let within = usize::try_from(offset % WINDOW_BYTES as u64).expect("inside a window");
+            let count = (length - at).min(WINDOW_BYTES - within);
+            let start = offset - within as u64;
+            let window = self.window(chunk.segment, start, within + count).map_err(failed)?;
+            let window = window.ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))?;
+            bytes.as_mut()[at..at + count].copy_from_slice(&window.bytes[within..within + count]);
+            at += count;
+        }
+        Ok(bytes)
     }
 
     /// Reads and opens a chunk.
-    pub(crate) fn read(&self, chunk: &Stored) -> Result<Vec<u8>, Error> {
-        let mut sealed = self.read_sealed(chunk)?;
-        let opened = keys::open_once(&chunk.key, &chunk.id.0, &mut sealed).map(|plain| plain.len());
+    pub(crate) fn read(&self, chunk: &Stored) -> Result<Bytes, Error> {
+        let mut bytes = self.read_sealed(chunk)?;
+        let opened = keys::open_once(&chunk.key, &chunk.id.0, bytes.as_mut()).map(|plain| plain.len());
         let length = opened.ok_or_else(|| {
             let name = format!("chunk {} in {}", chunk.id, self.path(chunk.segment).display());
             Error::damaged(name, format!("its bytes at {:#x} fail authentication", chunk.offset))
         })?;
-        sealed.truncate(length);
-        Ok(sealed)
+        bytes.range.end = bytes.range.start + length;
+        Ok(bytes)
     }
 
     /// Removes everything that a transfer has written.
     pub(crate) fn remove_all(&self, transfer: &[u8; 16]) -> Result<(), Error> {
         let mut open = self.open.lock().expect("no holder of this lock panics");
         open.retain(|id, _| id.transfer != *transfer);
+        self.windows().retain(|(id, _, _)| id.transfer != *transfer);
         let folder = self.folder(transfer);
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => keys::sync_parent(&folder),
@@ -132,131 +241,5 @@ impl Segments {
         }
         numbers.sort_unstable();
         Ok(numbers)
-    }
-}
-
-/// Appends sealed chunks to segments of one transfer. Each data stream has its own.
-#[derive(Debug)]
-pub(crate) struct SegmentWriter {
-    segments: Arc<Segments>,
-    next: Arc<std::sync::atomic::AtomicU32>,
-    transfer: [u8; 16],
-    current: Option<(SegmentId, File, u64)>,
-    unsynced: Vec<(SegmentId, File)>,
-}
-
-impl SegmentWriter {
-    /// Starts a writer; `next` gives out segment numbers that no other writer of the transfer uses.
-    pub(crate) fn new(
-        segments: Arc<Segments>,
-        transfer: [u8; 16],
-        next: Arc<std::sync::atomic::AtomicU32>,
-    ) -> Self {
-        Self { segments, next, transfer, current: None, unsynced: Vec::new() }
-    }
-
-    /// Seals chunks in place under new keys and writes them.
-    pub(crate) fn append(
-        &mut self,
-        chunks: &mut [(ChunkId, ContentHash, &mut [u8])],
-    ) -> Result<Vec<Stored>, Error> {
-        if chunks.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (segment, mut offset) = self.segment()?;
-        let mut stored = Vec::with_capacity(chunks.len());
-        let mut tags = Vec::with_capacity(chunks.len());
-        for (id, content, bytes) in chunks.iter_mut() {
-            let key = keys::random();
-            tags.push(keys::seal_once(&key, &id.0, bytes));
-            let length = u32::try_from(bytes.len()).expect("a chunk is at most 1 MiB");
-            stored.push(Stored { id: *id, content: *content, segment, offset, length, key: *key });
-            offset += u64::from(length) + TAG_BYTES as u64;
-        }
-        let pairs = chunks.iter().zip(&tags);
-        let mut slices: Vec<IoSlice<'_>> =
-            pairs.flat_map(|((_, _, bytes), tag)| [IoSlice::new(bytes), IoSlice::new(tag)]).collect();
-        self.write(&mut slices)?;
-        Ok(stored)
-    }
-
-    /// Copies a chunk that is sealed already, and returns where it is now.
-    pub(crate) fn append_sealed(&mut self, chunk: &Stored) -> Result<Stored, Error> {
-        let sealed = self.segments.read_sealed(chunk)?;
-        let (segment, offset) = self.segment()?;
-        self.write(&mut [IoSlice::new(&sealed)])?;
-        Ok(Stored { segment, offset, ..chunk.clone() })
-    }
-
-    fn write(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<(), Error> {
-        let (id, file, length) = self.current.as_mut().expect("segment() was called");
-        let failed = |error| Error::file("write", &self.segments.path(*id))(error);
-        while !slices.is_empty() {
-            let batch = slices.len().min(SLICES_MAX);
-            match file.write_vectored(&slices[..batch]) {
-                Ok(0) => return Err(failed(std::io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    *length += written as u64;
-                    IoSlice::advance_slices(&mut slices, written);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the segment to append to and its length, beginning a new one when it is full.
-    fn segment(&mut self) -> Result<(SegmentId, u64), Error> {
-        if let Some((id, file, _)) = self.current.take_if(|(_, _, length)| *length >= SEGMENT_BYTES) {
-            self.unsynced.push((id, file));
-        }
-        if let Some((id, _, length)) = &self.current {
-            return Ok((*id, *length));
-        }
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let id = SegmentId { transfer: self.transfer, number };
-        let path = self.segments.path(id);
-        let folder = self.segments.folder(&self.transfer);
-        std::fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
-        keys::sync_parent(&folder)?;
-        let file = keys::create_private(&path)?;
-        keys::sync_parent(&path)?;
-        self.current = Some((id, file, 0));
-        Ok((id, 0))
-    }
-
-    /// Makes everything that was written durable.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.unsynced()?.sync()
-    }
-
-    /// Returns what has to be synced so that everything written until now is durable. It may be
-    /// synced on another thread while this writer goes on.
-    pub(crate) fn unsynced(&mut self) -> Result<Unsynced, Error> {
-        let mut files: Vec<(PathBuf, File)> =
-            self.unsynced.drain(..).map(|(id, file)| (self.segments.path(id), file)).collect();
-        if let Some((id, file, _)) = &self.current {
-            let path = self.segments.path(*id);
-            let file = file.try_clone().map_err(Error::file("sync", &path))?;
-            files.push((path, file));
-        }
-        Ok(Unsynced { files })
-    }
-}
-
-/// Segments that are written and not durable yet.
-#[derive(Debug)]
-pub(crate) struct Unsynced {
-    files: Vec<(PathBuf, File)>,
-}
-
-impl Unsynced {
-    /// Waits until they are durable.
-    pub(crate) fn sync(self) -> Result<(), Error> {
-        for (path, file) in &self.files {
-            file.sync_data().map_err(Error::file("sync", path))?;
-        }
-        Ok(())
     }
 }

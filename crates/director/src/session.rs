@@ -1,23 +1,29 @@
 //! Talks to a manager: one control stream and any number of data streams for each transfer.
 
+use crate::arriving::Arriving;
 use crate::chamber::{Chamber, Content};
 use crate::ledger::{TransferRow, state};
-use crate::segment::{SegmentId, SegmentWriter, Stored};
+use crate::recent::Recent;
+use crate::segment::{SegmentId, Stored};
+use crate::segment_writer::SegmentWriter;
 use crate::{DEFAULT_VDC, Director, Error, keys};
 use airlock_link::Link;
-use airlock_model::ChunkId;
+use airlock_model::{ChunkId, Space};
 use airlock_policy::{Document, Effective};
 use airlock_transfer::{
     Arrived, Hello, Message, Receiver, ReceiverAction, Refusal, RefusalKind, VERSION, Welcome,
 };
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 /// Bytes that one stream may have offered and not got rid of.
 const CREDIT_BYTES: u64 = 12 << 20;
 /// Bytes after which a stream's chunks are made durable.
 const SYNC_BYTES: u64 = 32 << 20;
+/// How long a stream waits for the judges before it takes the next group.
+const CATCH_UP_MAX: Duration = Duration::from_millis(100);
 /// Most disks of a VM.
 const DISKS_MAX: usize = 256;
 /// Most bytes in the name of a VM.
@@ -57,7 +63,7 @@ impl Director {
         };
         let id = chamber.id;
         self.live().insert(id, Arc::clone(&chamber));
-        let durable = chamber.content.lock().expect("no holder of this lock panics").durable_bytes();
+        let durable = chamber.content().durable_bytes();
         tracing::info!(transfer = hex::encode(id), vm = chamber.hello.vm, durable, "transfer begins");
         let welcome = Welcome {
             version: VERSION,
@@ -161,7 +167,11 @@ impl Director {
             next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
             streams: AtomicUsize::new(0),
             vault_has_chunks: self.ledger.has_chunks(tenant)?,
-            content: Mutex::new(Content::resumed(self.present(durable))),
+            content: Mutex::new(Content::resumed(hello.disks.len(), self.present(durable))),
+            changed: Condvar::new(),
+            caught_up: Condvar::new(),
+            recent: Recent::default(),
+            spaces: hello.disks.iter().map(|disk| Space::of_disk(disk.virtual_size, &disk.format)).collect(),
             hello,
         }))
     }
@@ -265,9 +275,8 @@ impl DataStream<'_, '_> {
 
     /// Tells which chunks this transfer or this tenant's vault has.
     fn look_up(&self, ids: &[ChunkId]) -> Result<Vec<bool>, Error> {
-        let content = || self.chamber.content.lock().expect("no holder of this lock panics");
         let mut have: Vec<bool> = {
-            let content = content();
+            let content = self.chamber.content();
             ids.iter().map(|id| content.has(id)).collect()
         };
         if !self.chamber.vault_has_chunks {
@@ -278,7 +287,7 @@ impl DataStream<'_, '_> {
         let director = self.director;
         let found = director.ledger.find_chunks(&self.chamber.tenant, &self.chamber.wrapping, &missing)?;
         let mut found = director.intact(found).into_iter();
-        let mut content = content();
+        let mut content = self.chamber.content();
         for have in have.iter_mut().filter(|have| !**have) {
             if let Some(Some(chunk)) = found.next() {
                 content.add(chunk);
@@ -288,27 +297,30 @@ impl DataStream<'_, '_> {
         Ok(have)
     }
 
-    /// Seals what has arrived, in place in the body that brought it, and writes it.
-    fn store(&mut self, chunks: Vec<Arrived>, body: &mut [u8]) -> Result<(), Error> {
-        let mut new = Vec::with_capacity(chunks.len());
-        let mut rest = body;
-        for (start, end) in chunks.iter().filter_map(|chunk| chunk.body) {
-            let (bytes, behind) = rest.split_at_mut(end - start);
-            new.push(bytes);
-            rest = behind;
+    /// Seals what has arrived, writes it, and notes where it belongs.
+    fn store(&mut self, chunks: Vec<Arrived>, body: &mut Vec<u8>) -> Result<(), Error> {
+        let mut brought = Vec::new();
+        for chunk in &chunks {
+            let Some((start, end)) = chunk.body else { continue };
+            // It may have come twice, in this group or on another stream: one copy is enough.
+            if self.chamber.content().has(&chunk.id) {
+                continue;
+            }
+            let stored = self.writer.append(chunk.id, chunk.content, &body[start..end])?;
+            brought.push((self.chamber.content().add(stored.clone()), start..end));
+            self.pending_bytes += u64::from(stored.length);
+            self.pending.push(stored);
         }
-        let arrived = chunks.iter().filter(|chunk| chunk.body.is_some());
-        let mut new: Vec<_> =
-            arrived.zip(new).map(|(chunk, bytes)| (chunk.id, chunk.content, bytes)).collect();
-        let stored = self.writer.append(&mut new)?;
-        self.pending_bytes += stored.iter().map(|chunk| u64::from(chunk.length)).sum::<u64>();
-        let mut content = self.chamber.content.lock().expect("no holder of this lock panics");
-        for chunk in &stored {
-            content.add(chunk.clone());
+        if !brought.is_empty() {
+            *body = self.chamber.recent.keep(std::mem::take(body), brought);
         }
+        let mut content = self.chamber.content();
         content.place(chunks)?;
-        drop(content);
-        self.pending.extend(stored);
+        self.chamber.changed.notify_all();
+        // A long file may keep the judges busy: that must not stop the stream for good.
+        let behind = |content: &mut Content| content.arriving.iter().any(Arriving::is_behind);
+        let waited = self.chamber.caught_up.wait_timeout_while(content, CATCH_UP_MAX, behind);
+        drop(waited.expect("no holder of this lock panics"));
         Ok(())
     }
 

@@ -5,22 +5,25 @@ use crate::ledger::{Sealing, state};
 use crate::manifest::{Manifest, ManifestDisk};
 use crate::sealed_disk::Placement;
 use crate::{Director, Error, keys};
-use airlock_checks::{NoSink, Progress, Report, Station};
+use airlock_checks::{Early, NoSink, Progress, Report, Station};
 use airlock_evidence::{
     Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules, STATEMENT_TYPE,
-    Signature, Sites, SourceReport, Statement, Subject, Transfer, count_key,
+    Signature, Sites, SourceReport, Statement, Subject, Transfer, count_of,
 };
 use airlock_link::Link;
-use airlock_model::{Coverage, Decision, Extent, Fingerprint, Site, Space, invariant, subtract};
+use airlock_model::{Coverage, Decision, Extent, Fingerprint, Site, invariant, subtract};
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
 use std::sync::atomic::Ordering;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 /// Most findings that a record lists; all are counted.
 const FINDINGS_LISTED_MAX: usize = 10_000;
+/// Most disks of a VM that are judged while they arrive, each on threads of its own.
+const EARLY_DISKS_MAX: usize = 4;
 /// How often a waiting manager hears that the director is still at work.
-const WORKING_INTERVAL: Duration = Duration::from_millis(200);
+const WORKING_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the director found out about what arrived.
 struct Verdict {
@@ -31,10 +34,8 @@ struct Verdict {
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
-        let mut body = Vec::new();
-        let Message::Finish { report } = link.receive(&mut body)? else {
-            return Err(Error::Peer("it sent something else than the end".into()));
-        };
+        let station = Station::new(&self.rules, &chamber.effective, Site::Destination).without_hashing();
+        let (report, early) = self.receive_finish(link, chamber, &station)?;
         if chamber.streams.load(Ordering::Acquire) != 0 {
             return Err(Error::Peer("it finished while a stream was open".into()));
         }
@@ -45,7 +46,7 @@ impl Director {
         if source.decision == Decision::Terminate {
             return self.refuse(link, chamber, &source, &[]);
         }
-        let verdict = self.judge(link, chamber, &arrival)?;
+        let verdict = self.judge(link, chamber, &station, early, &arrival)?;
         let held = verdict.reports.iter().any(|report| !report.held.is_empty());
         let stop = held && chamber.hello.on_fail == OnFail::Terminate;
         if verdict.decision == Decision::Terminate || stop {
@@ -55,28 +56,61 @@ impl Director {
         self.keep(link, chamber, &source, &verdict, &mut arrival)
     }
 
-    /// Runs the station over the chamber.
-    fn judge(&self, link: &mut dyn Link, chamber: &Chamber, arrival: &Arrival) -> Result<Verdict, Error> {
+    /// Judges what arrives until the manager says that it has sent everything. Returns what it
+    /// reports, and for each disk what is judged so far.
+    fn receive_finish<'c>(
+        &self,
+        link: &mut dyn Link,
+        chamber: &'c Chamber,
+        station: &Station<'c>,
+    ) -> Result<(Vec<u8>, Vec<Option<Early<'c>>>), Error> {
+        std::thread::scope(|scope| {
+            let judge = |disk| {
+                (disk < EARLY_DISKS_MAX)
+                    .then(|| scope.spawn(move || self.judge_arriving(chamber, station, disk)))
+            };
+            let judging: Vec<_> = (0..chamber.hello.disks.len()).map(judge).collect();
+            let received = link.receive(&mut Vec::new());
+            chamber.end();
+            // A long file may be in work.
+            while received.is_ok() && !judging.iter().flatten().all(ScopedJoinHandle::is_finished) {
+                wait(link, &Progress::default());
+            }
+            let early = judging.into_iter().map(|judge| judge?.join().expect("a station does not panic"));
+            let early = early.collect();
+            match received? {
+                Message::Finish { report } => Ok((report, early)),
+                _ => Err(Error::Peer("it sent something else than the end".into())),
+            }
+        })
+    }
+
+    /// Runs the station over what of the chamber is not judged.
+    fn judge<'c>(
+        &self,
+        link: &mut dyn Link,
+        chamber: &'c Chamber,
+        station: &Station<'c>,
+        early: Vec<Option<Early<'c>>>,
+        arrival: &Arrival,
+    ) -> Result<Verdict, Error> {
         let mut reports = Vec::new();
         let progress = Progress::default();
-        for (index, shape) in chamber.hello.disks.iter().enumerate() {
+        for ((index, shape), early) in chamber.hello.disks.iter().enumerate().zip(early) {
             let disk = arrival.disk(index, shape.virtual_size, &self.segments)?;
-            let survey = airlock_guest::survey(&disk)
-                .map_err(|error| Error::damaged(shape.id.clone(), error.to_string()))?;
-            let space = Space::of_disk(shape.virtual_size, &shape.format);
-            let station = Station::new(&self.rules, &chamber.effective, Site::Destination).without_hashing();
+            let early = if let Some(early) = early {
+                early
+            } else {
+                let survey = airlock_guest::survey(&disk)
+                    .map_err(|error| Error::damaged(shape.id.clone(), error.to_string()))?;
+                station.begin(&chamber.spaces[index], survey)
+            };
             let report = std::thread::scope(|scope| {
                 let mut sinks = vec![NoSink; self.threads];
-                let (station, survey, disk, progress) = (&station, &survey, &disk, &progress);
-                let space = &space;
-                let working = scope.spawn(move || station.run(space, disk, survey, &mut sinks, progress));
+                let (disk, progress) = (&disk, &progress);
+                let working = scope.spawn(move || station.finish(disk, early, &mut sinks, progress));
                 while !working.is_finished() {
-                    let done = progress.done.load(Ordering::Relaxed);
-                    let total = progress.total.load(Ordering::Relaxed);
-                    if link.send(&Message::Working { done, total }, &[]).is_err() {
-                        progress.cancel.store(true, Ordering::Relaxed);
-                    }
-                    std::thread::park_timeout(WORKING_INTERVAL.min(Duration::from_millis(20)));
+                    wait(link, progress);
                 }
                 working.join().expect("a station does not panic")
             })?;
@@ -124,6 +158,7 @@ impl Director {
             vm: &chamber.hello.vm,
             state: end,
             now: (self.clock)(),
+            spotless: &arrival.spotless,
         };
         self.ledger.seal(&sealing, &own, &chamber.wrapping)?;
         keys::destroy(&self.transfer_key_path(&chamber.id))?;
@@ -158,8 +193,8 @@ impl Director {
     ) -> Result<(), Error> {
         self.discard(&chamber.id)?;
         tracing::info!(transfer = hex::encode(chamber.id), "refused by policy, everything discarded");
-        let nothing =
-            Arrival { chunks: std::sync::Arc::default(), disks: vec![Vec::new(); chamber.hello.disks.len()] };
+        let disks = vec![Vec::new(); chamber.hello.disks.len()];
+        let nothing = Arrival { disks, ..Arrival::default() };
         let disks = (0..chamber.hello.disks.len())
             .map(|index| disk_record(chamber, source, index, reports.get(index), &nothing))
             .collect();
@@ -253,6 +288,16 @@ impl Director {
     }
 }
 
+/// Tells the manager that the director is still at work, and waits a little.
+fn wait(link: &mut dyn Link, progress: &Progress) {
+    let done = progress.done.load(Ordering::Relaxed);
+    let total = progress.total.load(Ordering::Relaxed);
+    if link.send(&Message::Working { done, total }, &[]).is_err() {
+        progress.cancel.store(true, Ordering::Relaxed);
+    }
+    std::thread::park_timeout(WORKING_INTERVAL);
+}
+
 /// Records one disk: what the source says of it, and what was found and kept here.
 fn disk_record(
     chamber: &Chamber,
@@ -324,10 +369,11 @@ fn check_report(chamber: &Chamber, source: &SourceReport) -> Result<(), Error> {
 fn findings_of(source: &SourceReport, reports: &[Report]) -> Findings {
     let mut counts = source.counts.clone();
     let mut listed = source.findings.clone();
-    for finding in reports.iter().flat_map(|report| &report.findings) {
-        *counts.entry(count_key(finding)).or_default() += 1;
-        listed.push(finding.clone());
+    let own = || reports.iter().flat_map(|report| &report.findings);
+    for (key, count) in count_of(own()) {
+        *counts.entry(key).or_default() += count;
     }
+    listed.extend(own().cloned());
     listed.sort_by(|a, b| {
         b.action.cmp(&a.action).then_with(|| (a.site, a.disk_offset).cmp(&(b.site, b.disk_offset)))
     });

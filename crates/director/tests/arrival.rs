@@ -1,0 +1,216 @@
+//! What a director decides does not depend on the order in which a disk arrives (invariant I5).
+
+use airlock_checks::{Outcome, Progress, Report, Rules, Sink, Station, StationError, malware::HashList};
+use airlock_director::{Config, DEFAULT_VDC, Director};
+use airlock_disk::{OpenOptions, open};
+use airlock_evidence::{Disk, SiteKey, SourceDisk, SourceReport, Statement};
+use airlock_link::{Link, MemoryLink, pair};
+use airlock_model::{ChunkRecord, Finding, RootBuilder, Site, Space};
+use airlock_policy::{Chunk, DEFAULT_YAML, Document, Effective, OnFail};
+use airlock_testkit::PlantedDisk;
+use airlock_transfer::{DiskShape, Entry, Hello, Message, VERSION, Welcome};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The built-in policy, but everything planted is held, and only the destination looks.
+fn policy() -> String {
+    let warn = "{check: secrets, confidence: 0.5, scope: file, action: warn}";
+    let yaml = DEFAULT_YAML.replace(warn, &warn.replace("warn", "hold"));
+    yaml.replace("scope: file,", "scope: file, where: [destination],")
+}
+
+/// Keeps what a source would send.
+#[derive(Default)]
+struct Keep(Vec<Chunk>);
+
+impl Sink for Keep {
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, outcome: &mut Outcome<'_>) -> Result<(), StationError> {
+        outcome.cleared(&mut |chunk| {
+            self.0.push(chunk.into_inner());
+            Ok(())
+        })
+    }
+}
+
+/// A manager that sends in whatever order it is told to.
+struct Manager {
+    rules: Arc<Rules>,
+    key: SiteKey,
+    report: Report,
+    chunks: Vec<Chunk>,
+    disk_bytes: u64,
+}
+
+impl Manager {
+    fn of(image: &Path) -> Self {
+        let source = open(image, &OpenOptions::default()).expect("an image").source;
+        let survey = airlock_guest::survey(&*source).expect("a disk");
+        let rules = Arc::new(Rules::new([3; 32], HashList::default()));
+        let document = Document::parse(&policy()).expect("a policy");
+        let effective = Effective::merge(&document, &document);
+        let space = Space::of_disk(source.size(), "raw");
+        let mut sinks = [Keep::default()];
+        let station = Station::new(&rules, &effective, Site::Source);
+        let report =
+            station.run(&space, &*source, &survey, &mut sinks, &Progress::default()).expect("readable");
+        let [Keep(chunks)] = sinks;
+        let key = SiteKey::from_seed(&[9; 32].into());
+        Self { rules, key, report, chunks, disk_bytes: source.size() }
+    }
+
+    fn report(&self) -> Vec<u8> {
+        let mut root = RootBuilder::default();
+        let records: BTreeMap<_, &ChunkRecord> =
+            self.chunks.iter().map(|chunk| (chunk.record().extents[0], chunk.record())).collect();
+        for record in records.into_values() {
+            root.add(record.clone());
+        }
+        let disk = SourceDisk {
+            root: self.report.members[0].root.to_string(),
+            kept_root: root.finish(self.disk_bytes).to_string(),
+            coverage: self.report.coverage.clone(),
+            holes: Vec::new(),
+        };
+        let rules = format!("blake3:{}", hex::encode(self.rules.digest()));
+        let (decision, findings) = (self.report.decision, Vec::new());
+        let report = SourceReport { decision, rules, disks: vec![disk], counts: BTreeMap::new(), findings };
+        serde_json::to_vec(&report).expect("plain data")
+    }
+
+    /// Sends these chunks in this order as `vm`, and returns what the director finds and keeps.
+    fn send(&self, director: &Director, vm: &str, order: &[&Chunk]) -> (Vec<Finding>, Disk) {
+        std::thread::scope(|scope| {
+            let connect = || {
+                let (mut theirs, ours) = pair();
+                scope.spawn(move || director.serve(&mut theirs, DEFAULT_VDC));
+                ours
+            };
+            let mut control = connect();
+            let welcome = self.open(&mut control, vm);
+            let mut data = connect();
+            say(&mut data, &Message::Attach { transfer: welcome.transfer, token: welcome.token });
+            assert_eq!(hear(&mut data), Message::Attached);
+            for (group, chunks) in (0..).zip(order.chunks(16)) {
+                send_group(&mut data, &welcome, group, chunks);
+            }
+            say(&mut data, &Message::Close);
+            while hear(&mut data) != Message::Closed {}
+            say(&mut control, &Message::Finish { report: self.report() });
+            loop {
+                match hear(&mut control) {
+                    Message::Working { .. } => {}
+                    Message::Propose { payload, .. } => {
+                        let signature = self.key.sign(&payload);
+                        let signature = (signature.keyid, signature.sig);
+                        say(&mut control, &Message::Countersign { signature });
+                        assert!(matches!(hear(&mut control), Message::Sealed { .. }));
+                        let statement: Statement = serde_json::from_slice(&payload).expect("a statement");
+                        let mut predicate = statement.predicate;
+                        let mut disk = predicate.disks.remove(0);
+                        // It names where the chunks happen to lie.
+                        disk.manifest = None;
+                        return (predicate.findings.listed, disk);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+    }
+
+    fn open(&self, control: &mut MemoryLink, vm: &str) -> Welcome {
+        let disk = DiskShape { id: "disk0".into(), virtual_size: self.disk_bytes, format: "raw".into() };
+        let hello = Hello {
+            version: VERSION,
+            vdc: DEFAULT_VDC.into(),
+            vm: vm.into(),
+            disks: vec![disk],
+            policy: policy(),
+            on_fail: OnFail::Withhold,
+            rules: self.rules.digest(),
+            key: self.key.public().0,
+            resume: false,
+        };
+        say(control, &Message::Hello(Box::new(hello)));
+        match hear(control) {
+            Message::Welcome(welcome) => *welcome,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn say(link: &mut MemoryLink, message: &Message) {
+    link.send(message, &[]).expect("the director listens");
+}
+
+fn hear(link: &mut MemoryLink) -> Message {
+    link.receive(&mut Vec::new()).expect("the director answers")
+}
+
+fn send_group(link: &mut MemoryLink, welcome: &Welcome, group: u64, chunks: &[&Chunk]) {
+    let entry = |chunk: &&Chunk| {
+        let length = u32::try_from(chunk.bytes().len()).expect("at most 1 MiB");
+        let id = welcome.tenant_key.chunk_id(&chunk.record().content, length);
+        Entry { id, extents: chunk.record().extents.clone() }
+    };
+    say(link, &Message::Offer { group, disk: 0, entries: chunks.iter().map(entry).collect() });
+    let need = loop {
+        match hear(link) {
+            Message::Need { need, .. } => break need,
+            Message::Durable { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let needed = chunks.iter().enumerate().filter(|(index, _)| need.contains(*index));
+    let body: Vec<&[u8]> = needed.map(|(_, chunk)| chunk.bytes()).collect();
+    link.send(&Message::Data { group }, &body).expect("the director listens");
+}
+
+fn director(folder: &Path, rules: &Arc<Rules>) -> Director {
+    let config = Config {
+        directory: folder.to_path_buf(),
+        policy_yaml: policy(),
+        rules: Arc::clone(rules),
+        threads: 2,
+        clock: || 1_800_000_000,
+    };
+    Director::open(config).expect("a director")
+}
+
+#[test]
+fn any_order_of_arrival_gives_the_same_verdict() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = PlantedDisk::builder(folder.path().join("disk"), 5).gpt().clean_bytes(24 << 20);
+    let manager = Manager::of(disk.build().expect("a disk").image());
+    let in_order: Vec<&Chunk> = manager.chunks.iter().collect();
+    let first = in_order.len() / 3;
+    let reversed = in_order.iter().rev().copied().collect();
+    // What says what the disk means comes last, or a second time when much is judged.
+    let late = in_order[first..].iter().chain(&in_order[..first]).copied().collect();
+    let twice = in_order.iter().chain(&in_order[..first]).copied().collect();
+    let mixed = (0..7).flat_map(|from| in_order.iter().skip(from).step_by(7)).copied().collect();
+    let orders: [(&str, Vec<&Chunk>); 5] = [
+        ("reversed", reversed),
+        ("in-order", in_order.clone()),
+        ("late", late),
+        ("twice", twice),
+        ("mixed", mixed),
+    ];
+
+    let mut expected = None;
+    for (name, order) in orders {
+        let director = director(&folder.path().join(name), &manager.rules);
+        let found = manager.send(&director, "vm", &order);
+        assert!(found.1.holes.iter().any(|hole| hole.site == Site::Destination), "{name}");
+        let expected = expected.get_or_insert_with(|| found.clone());
+        assert_eq!(found.0, expected.0, "{name}");
+        assert_eq!(found.1, expected.1, "{name}");
+        // Once more: now the vault has the chunks, and remembers in which files nothing was found.
+        let again = manager.send(&director, "other", &in_order);
+        assert_eq!(again, *expected, "{name}, again");
+    }
+}
