@@ -81,8 +81,8 @@ impl Watch {
         Self { read, runs, missing, ready, ready_bytes: 0, bytes, begun, followed }
     }
 
-    /// Notes what is there. A long file that is `new` to this site is judged as it comes.
-    fn arrived(&mut self, extent: Extent, new: bool) {
+    /// Notes what is there. With `follow`, a long file is judged as it comes from now on.
+    fn arrived(&mut self, extent: Extent, follow: bool) {
         let after = self.runs.partition_point(|(start, length, _)| start + length <= extent.offset);
         for &(start, length, place) in
             self.runs[after..].iter().take_while(|(start, _, _)| *start < extent.end())
@@ -97,7 +97,7 @@ impl Watch {
             if *missing == 0 && shared > 0 && !self.followed.contains(&place) {
                 self.ready.push_back((place, bytes));
                 self.ready_bytes += bytes;
-            } else if begins && new && bytes > LONG_BYTES {
+            } else if begins && follow && bytes > LONG_BYTES {
                 self.followed.insert(place);
                 self.begun.push_back(place);
             }
@@ -111,8 +111,8 @@ fn touches(sorted: &[Extent], extent: &Extent) -> bool {
 }
 
 impl Arriving {
-    /// Notes that a chunk fills these extents, and whether it is `new` or was in the vault.
-    pub(crate) fn add(&mut self, chunk: u32, extents: &[Extent], new: bool) {
+    /// Notes that a chunk fills these extents.
+    pub(crate) fn add(&mut self, chunk: u32, extents: &[Extent]) {
         let mut within = 0;
         for extent in extents {
             let before = self.pieces.range(..extent.end()).next_back();
@@ -129,7 +129,7 @@ impl Arriving {
                 self.watch = None;
             }
             if let Some(watch) = &mut self.watch {
-                watch.arrived(*extent, new);
+                watch.arrived(*extent, true);
             }
         }
         if self.contested {
@@ -275,7 +275,7 @@ mod tests {
     fn surveyed(before: &[(u64, u64)], map: &PlaceMap) -> Arriving {
         let mut arriving = Arriving::default();
         for &(offset, length) in before {
-            arriving.add(0, &[Extent::new(offset, length)], true);
+            arriving.add(0, &[Extent::new(offset, length)]);
         }
         arriving.since = Some(Vec::new());
         assert!(arriving.watch(map, vec![Extent::new(0, 100)]));
@@ -287,11 +287,11 @@ mod tests {
         let map = map();
         let mut arriving = surveyed(&[(0, 50), (500, 30)], &map);
         assert_eq!(ready(&mut arriving, &map), Some(vec![]));
-        arriving.add(1, &[Extent::new(300, 20)], true);
+        arriving.add(1, &[Extent::new(300, 20)]);
         assert_eq!(ready(&mut arriving, &map), Some(vec![]));
-        arriving.add(2, &[Extent::new(530, 20)], true);
+        arriving.add(2, &[Extent::new(530, 20)]);
         assert_eq!(ready(&mut arriving, &map), Some(vec!["/a".to_owned(), "/b".to_owned()]));
-        arriving.add(3, &[Extent::new(600, 20)], true);
+        arriving.add(3, &[Extent::new(600, 20)]);
         assert_eq!(ready(&mut arriving, &map), Some(vec![]));
     }
 
@@ -299,10 +299,10 @@ mod tests {
     fn what_the_survey_has_read_must_not_arrive_later() {
         let map = map();
         let mut arriving = surveyed(&[(0, 50), (300, 250)], &map);
-        arriving.add(1, &[Extent::new(90, 20)], true);
+        arriving.add(1, &[Extent::new(90, 20)]);
         assert_eq!(ready(&mut arriving, &map), None);
         let mut arriving = Arriving { since: Some(Vec::new()), ..Arriving::default() };
-        arriving.add(1, &[Extent::new(90, 20)], true);
+        arriving.add(1, &[Extent::new(90, 20)]);
         assert!(!arriving.watch(&map, vec![Extent::new(0, 100)]));
     }
 
@@ -311,7 +311,7 @@ mod tests {
         let map = map();
         for again in [(300, 5), (290, 11), (549, 1), (0, 1000)] {
             let mut arriving = surveyed(&[(0, 50), (300, 250)], &map);
-            arriving.add(1, &[Extent::new(again.0, again.1)], true);
+            arriving.add(1, &[Extent::new(again.0, again.1)]);
             assert_eq!(ready(&mut arriving, &map), None);
             assert!(!arriving.watch(&map, Vec::new()));
         }

@@ -89,7 +89,7 @@ impl Content {
                 index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
             let first = chunk.extents.first().map_or(0, |extent| extent.offset);
             if let Some(arriving) = self.arriving.get_mut(usize::from(chunk.disk)) {
-                arriving.add(index, &chunk.extents, chunk.body.is_some());
+                arriving.add(index, &chunk.extents);
             }
             let placement = Placement { extents: chunk.extents, chunk: index };
             self.placements.insert((chunk.disk, first), placement);

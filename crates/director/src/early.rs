@@ -269,24 +269,33 @@ impl Director {
     fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, disk: usize, early: &Early<'_>) {
         let source = Incomplete { patient: true, ..self.incomplete(chamber, disk) };
         let judged_by = self.judged_by(chamber);
-        let current = Cell::new(None);
+        let current = Cell::new(0);
         let mut next = || {
             source.lacking.store(false, Ordering::Relaxed);
-            let (index, _) = wait_for(chamber, disk, Arriving::next_long)?;
-            current.set(Some(index));
-            Some((index, false))
+            loop {
+                let (index, _) = wait_for(chamber, disk, Arriving::next_long)?;
+                current.set(index);
+                let place = early.survey().map.get(index)?;
+                let hint = beginning_of(&judged_by, &chamber.content(), disk, &place);
+                let likely = |hint| self.ledger.is_spotless(&chamber.tenant, &hint).unwrap_or(false);
+                if !chamber.vault_has_chunks || !hint.is_some_and(likely) {
+                    return Some((index, false));
+                }
+                // Likely a file that need not be read: its name is known when it is complete.
+                chamber.content().arriving[disk].give_up(index);
+            }
         };
         let mut take = |outcome: &Outcome<'_>| {
             let whole = !source.lacking.load(Ordering::Relaxed);
             let mut content = chamber.content();
-            let place = current.take().and_then(|index| early.survey().map.get(index));
-            match place {
-                Some(place) if whole && outcome.is_spotless() => {
-                    let name = name_of(&judged_by, &content, disk, &place);
-                    content.spotless.push(name);
-                }
-                Some(place) if !whole => content.arriving[disk].give_up(place.index),
-                _ => {}
+            if !whole {
+                content.arriving[disk].give_up(current.get());
+            } else if let Some(place) =
+                early.survey().map.get(current.get()).filter(|_| outcome.is_spotless())
+            {
+                let name = name_of(&judged_by, &content, disk, &place);
+                let hint = beginning_of(&judged_by, &content, disk, &place);
+                content.spotless.extend([Some(name), hint].into_iter().flatten());
             }
             whole
         };
@@ -319,6 +328,23 @@ fn name_of(judged_by: &blake3::Hasher, content: &Content, disk: usize, place: &P
         }
     }
     *hasher.finalize().as_bytes()
+}
+
+/// Names the beginning of a long file. That is no verdict, and only tells whether to wait for its
+/// end; it cannot be taken for the name of a file.
+fn beginning_of(
+    judged_by: &blake3::Hasher,
+    content: &Content,
+    disk: usize,
+    place: &Place<'_>,
+) -> Option<[u8; 32]> {
+    let run = place.runs.first()?;
+    let part = content.arriving[disk].parts(run.extent()).next()?;
+    let chunk = content.chunk(part.chunk).filter(|_| part.extent.offset == run.disk)?;
+    let mut hasher = judged_by.clone();
+    hasher.update(b"begins with");
+    hasher.update(&chunk.id.0);
+    Some(*hasher.finalize().as_bytes())
 }
 
 /// Waits for the next file to judge. There is none at the end, and once the survey is outdated.

@@ -274,8 +274,10 @@ impl Ledger {
         ids: &[ChunkId],
     ) -> Result<Vec<Option<Stored>>, Error> {
         let connection = self.lock();
+        // One lock on the file for all of them.
+        let reading = connection.unchecked_transaction()?;
         let mut statement =
-            connection.prepare_cached("select sealed from chunk where tenant = ?1 and id = ?2")?;
+            reading.prepare_cached("select sealed from chunk where tenant = ?1 and id = ?2")?;
         let mut find = |id: &ChunkId| {
             let sealed: Option<Vec<u8>> =
                 statement.query_row(params![tenant, id.0], |row| row.get(0)).optional()?;
