@@ -161,7 +161,9 @@ impl<'p> Collector<'p> {
         };
         let members: Vec<MemberReport> = self.members.into_iter().map(finish).collect();
         let mut coverage = Coverage::default();
-        members.iter().for_each(|member| coverage.merge(&member.coverage));
+        for member in &members {
+            coverage.merge(&member.coverage);
+        }
         Report {
             findings: self.findings,
             findings_omitted: self.omitted,
