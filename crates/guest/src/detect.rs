@@ -2,18 +2,15 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, ext, fs, ntfs, xfs};
+use crate::{Error, ext, fat, fs, ntfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
 const HEAD_BYTES: usize = 72 << 10;
 
 /// Name, offset, magic of volumes that are kept raw and named for people and policies.
-const NAMED: [(&str, usize, &[u8]); 22] = [
+const NAMED: [(&str, usize, &[u8]); 19] = [
     ("exfat", 3, b"EXFAT   "),
-    ("vfat", 82, b"FAT32   "),
-    ("vfat", 54, b"FAT16   "),
-    ("vfat", 54, b"FAT12   "),
     ("refs", 3, b"ReFS\0\0\0\0"),
     ("btrfs", 65_600, b"_BHRfS_M"),
     ("lvm2", 24, b"LVM2 001"),
@@ -60,7 +57,8 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if has(&head, 3, b"-FVE-FS-") {
         return Ok(plain("bitlocker", PlaceKind::Encrypted));
     }
-    if le16(&head, 1080) == 0xef53 {
+    // A FAT begins in the second sector, and may hold anything.
+    if le16(&head, 1080) == 0xef53 && (ext::is_there(volume) || !fat::is_there(volume, &head)) {
         return Ok(understood("ext4", ext::read));
     }
     if has(&head, 0, b"XFSB") {
@@ -68,6 +66,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if has(&head, 3, b"NTFS    ") {
         return Ok(understood("ntfs", ntfs::read));
+    }
+    if fat::is_there(volume, &head) {
+        return Ok(understood("vfat", fat::read));
     }
     let signature = |page: &usize| {
         let at = page.saturating_sub(10);
@@ -78,6 +79,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if let Some((name, ..)) = NAMED.iter().find(|(_, at, magic)| has(&head, *at, magic)) {
         return Ok(plain(name, PlaceKind::Raw));
+    }
+    if fat::is_named(&head) {
+        return Ok(understood("vfat", fat::read));
     }
     if is_zfs(volume)? {
         return Ok(plain("zfs", PlaceKind::Raw));
@@ -90,6 +94,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if ntfs::has_copy(volume) {
         return Ok(understood("ntfs", ntfs::read));
+    }
+    if fat::has_copy(volume) {
+        return Ok(understood("vfat", fat::read));
     }
     Ok(plain("unknown", PlaceKind::Raw))
 }

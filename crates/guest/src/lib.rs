@@ -7,7 +7,7 @@
 //! ```text
 //! disk ─ partition tables ─┬─ PartitionTable, Gap            volume "disk"
 //!                          ├─ p1: swap, LUKS, btrfs, unknown  one place: Swap, Encrypted, Raw
-//!                          └─ p2: ext2/3/4, xfs, ntfs         Metadata, Free, and for every file
+//!                          └─ p2: ext2/3/4, xfs, ntfs, vfat   Metadata, Free, and for every file
 //!                                                             File and Slack, or a view
 //! ```
 //!
@@ -51,6 +51,7 @@ mod checksum;
 mod codec;
 mod detect;
 mod ext;
+mod fat;
 mod field;
 mod fs;
 mod lvm;

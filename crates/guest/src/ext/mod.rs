@@ -66,6 +66,11 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     Ok(read)
 }
 
+/// Returns whether there is a superblock that can be read.
+pub(crate) fn is_there(window: &Window<'_>) -> bool {
+    Superblock::read(window).is_ok()
+}
+
 /// Returns whether there is a copy of a superblock, where the first one is none.
 pub(crate) fn has_copy(window: &Window<'_>) -> bool {
     Superblock::read_copy(window).is_some()

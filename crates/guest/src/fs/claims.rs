@@ -95,6 +95,23 @@ impl Claims {
         }
     }
 
+    /// Claims any number of blocks for a file.
+    pub(crate) fn run(&mut self, owner: u32, role: Role, block: u64, length: u64, logical: u64) {
+        let length = length.min(self.blocks.saturating_sub(block));
+        let mut done = 0_u64;
+        while done < length && !self.full {
+            let part = word(length.saturating_sub(done));
+            self.push(Claim::new(
+                owner,
+                role,
+                block.saturating_add(done),
+                part,
+                logical.saturating_add(done),
+            ));
+            done = done.saturating_add(u64::from(part));
+        }
+    }
+
     /// Adds a claim, to the one before it where they touch.
     pub(crate) fn push(&mut self, claim: Claim) {
         let length = word(claim.end().min(self.blocks).saturating_sub(claim.block));

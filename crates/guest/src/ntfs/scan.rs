@@ -7,7 +7,7 @@ use super::runs::{Decoded, Mapping, Stream, decode, is_named};
 use super::units::{Unit, pieces};
 use crate::Error;
 use crate::field::{has, le16, le32, narrow, quotient, wide, word};
-use crate::fs::{Claim, Claims, Names, Node, NodeKind, Packs, Role, Tally, Valid, Views};
+use crate::fs::{Claims, Names, Node, NodeKind, Packs, Role, Tally, Valid, Views};
 use crate::utf16::utf8;
 use airlock_model::{Extent, Run};
 
@@ -431,17 +431,6 @@ impl Scan {
         self.title.truncate(owner.title_bytes);
     }
 
-    /// Claims clusters of a file, in as many claims as their number needs.
-    fn claim(&mut self, owner: u32, role: Role, lcn: u64, length: u64, logical: u64) {
-        let mut done = 0_u64;
-        while done < length && !self.claims.is_full() {
-            let part = word(length.saturating_sub(done));
-            let claim = Claim::new(owner, role, lcn.saturating_add(done), part, logical.saturating_add(done));
-            self.claims.push(claim);
-            done = done.saturating_add(u64::from(part));
-        }
-    }
-
     /// Claims the clusters of a file that is not compressed.
     fn plain(&mut self, fs: &Fs<'_>, owner: u32, form: &Form) {
         let valid = form.sizes.valid;
@@ -449,10 +438,10 @@ impl Scan {
         let runs = std::mem::take(&mut self.runs);
         for run in &runs {
             let first = written.saturating_sub(run.vcn).min(run.length);
-            self.claim(owner, Role::Written, run.lcn, first, run.vcn);
+            self.claims.run(owner, Role::Written, run.lcn, first, run.vcn);
             let behind = run.lcn.saturating_add(first);
             let rest = run.length.saturating_sub(first);
-            self.claim(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(first));
+            self.claims.run(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(first));
         }
         self.runs = runs;
         if valid < form.sizes.size && !form.encrypted {
@@ -474,11 +463,11 @@ impl Scan {
         let (mut stored, runs) = (0_u64, std::mem::take(&mut self.runs));
         for run in &runs {
             let inside = end.saturating_sub(run.vcn).min(run.length);
-            self.claim(owner, Role::Written, run.lcn, inside, stored);
+            self.claims.run(owner, Role::Written, run.lcn, inside, stored);
             stored = stored.saturating_add(inside);
             let behind = run.lcn.saturating_add(inside);
             let rest = run.length.saturating_sub(inside);
-            self.claim(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(inside));
+            self.claims.run(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(inside));
         }
         self.runs = runs;
         self.packs.push(owner, pieces);

@@ -2,6 +2,7 @@
 
 mod debugfs;
 mod ext;
+mod fat;
 mod fixture;
 mod journal;
 mod managers;
