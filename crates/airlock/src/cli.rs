@@ -86,12 +86,14 @@ pub(crate) enum Verb {
 /// What is inspected, and how it is opened.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A disk image, a folder of files, or a file.
+    /// A disk image, a bundle (OVA, OVF, VMX, libvirt XML, VirtualBox, a folder of any of these), or
+    /// a folder of files, or a file.
     pub(crate) source: PathBuf,
     /// Take the source as this, whatever its first bytes say.
     #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
     pub(crate) source_format: Option<SourceFormat>,
-    /// The only folder in which files that the image names (parents, extents) may be opened.
+    /// The only folder in which files may be opened that the image or the bundle names; for a bundle,
+    /// its own folder when left out.
     #[arg(long, value_name = "DIR", env = "AIRLOCK_ALLOW_BACKING")]
     pub(crate) allow_backing: Option<PathBuf>,
 }
@@ -230,13 +232,14 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct ExportArgs {
     /// The VM.
     pub(crate) vm: String,
-    /// The file to write; it must not exist.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
+    /// The image to write, for a VM of one disk; else the folder for its disks, its other files,
+    /// and its description as libvirt XML and as OVF. It must not exist.
+    #[arg(long, value_name = "FILE|DIR", env = "AIRLOCK_TO")]
     pub(crate) to: PathBuf,
     /// The director's directory.
     #[arg(long, value_name = "DIR", env = "AIRLOCK_VAULT")]
     pub(crate) vault: PathBuf,
-    /// The image format; by the ending of FILE when left out.
+    /// The image format; by the ending of FILE when left out, and qcow2 in a folder.
     #[arg(long, value_enum, env = "AIRLOCK_IMAGE_FORMAT")]
     pub(crate) image_format: Option<ImageFormat>,
     /// Which transfer of that name, counted from 1; the newest when left out.

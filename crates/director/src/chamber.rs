@@ -8,7 +8,7 @@ use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{Director, Error};
 use airlock_model::{
-    ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, RootBuilder, Space, TenantKey, subtract,
+    ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, Space, SpaceRoots, TenantKey, subtract,
 };
 use airlock_policy::Effective;
 use airlock_transfer::{Arrived, Hello};
@@ -23,8 +23,6 @@ pub(crate) struct Chamber {
     pub(crate) token: [u8; 32],
     pub(crate) tenant: String,
     pub(crate) hello: Hello,
-    /// The address space of each disk.
-    pub(crate) spaces: Vec<Space>,
     pub(crate) effective: Effective,
     pub(crate) tenant_key: TenantKey,
     pub(crate) wrapping: Key,
@@ -47,10 +45,10 @@ pub(crate) struct Chamber {
 pub(crate) struct Content {
     chunks: Vec<Stored>,
     by_id: HashMap<ChunkId, u32>,
-    /// By disk and first offset. Offered again, a placement replaces what was there.
-    placements: BTreeMap<(u16, u64), Placement>,
-    /// The same, disk by disk, for judging before the end.
-    pub(crate) arriving: Vec<Arriving>,
+    /// By first offset. Offered again, a placement replaces what was there.
+    placements: BTreeMap<u64, Placement>,
+    /// The same, for judging before the end.
+    pub(crate) arriving: Arriving,
     /// Whether nothing more comes.
     pub(crate) ended: bool,
     /// Names of files that were judged and in which nothing was found.
@@ -59,9 +57,8 @@ pub(crate) struct Content {
 
 impl Content {
     /// Starts with the chunks that are durable from before.
-    pub(crate) fn resumed(disks: usize, chunks: Vec<Stored>) -> Self {
+    pub(crate) fn resumed(chunks: Vec<Stored>) -> Self {
         let mut content = Self::default();
-        content.arriving.resize_with(disks, Arriving::default);
         for chunk in chunks {
             content.add(chunk);
         }
@@ -88,11 +85,9 @@ impl Content {
             let index =
                 index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
             let first = chunk.extents.first().map_or(0, |extent| extent.offset);
-            if let Some(arriving) = self.arriving.get_mut(usize::from(chunk.disk)) {
-                arriving.add(index, &chunk.extents);
-            }
+            self.arriving.add(index, &chunk.extents);
             let placement = Placement { extents: chunk.extents, chunk: index };
-            self.placements.insert((chunk.disk, first), placement);
+            self.placements.insert(first, placement);
         }
         Ok(())
     }
@@ -106,11 +101,11 @@ impl Content {
     }
 }
 
-/// A disk as it arrived, with everything that is needed to keep it.
+/// A bundle as it arrived, with everything that is needed to keep it.
 #[derive(Debug, Default)]
 pub(crate) struct Arrival {
     pub(crate) chunks: Arc<Vec<Stored>>,
-    pub(crate) disks: Vec<Vec<Placement>>,
+    pub(crate) placements: Vec<Placement>,
     /// Names of files in which nothing was found, to be remembered with the seal.
     pub(crate) spotless: Vec<[u8; 32]>,
 }
@@ -129,39 +124,27 @@ impl Chamber {
     /// Takes out what has arrived, at the end of all streams.
     pub(crate) fn arrival(&self) -> Arrival {
         let content = std::mem::take(&mut *self.content());
-        let mut disks = vec![Vec::new(); self.hello.disks.len()];
-        for ((disk, _), placement) in content.placements {
-            if let Some(placements) = disks.get_mut(usize::from(disk)) {
-                placements.push(placement);
-            }
-        }
-        Arrival { chunks: Arc::new(content.chunks), disks, spotless: content.spotless }
+        let placements = content.placements.into_values().collect();
+        Arrival { chunks: Arc::new(content.chunks), placements, spotless: content.spotless }
     }
 }
 
 impl Arrival {
-    /// Returns one disk as a block source.
-    pub(crate) fn disk(
-        &self,
-        index: usize,
-        size: u64,
-        segments: &Arc<Segments>,
-    ) -> Result<SealedDisk, Error> {
-        let placements = self.disks.get(index).map(Vec::as_slice).unwrap_or_default();
-        SealedDisk::new(size, placements.iter(), Arc::clone(&self.chunks), Arc::clone(segments))
+    /// Returns the address space as a block source.
+    pub(crate) fn source(&self, size: u64, segments: &Arc<Segments>) -> Result<SealedDisk, Error> {
+        SealedDisk::new(size, self.placements.iter(), Arc::clone(&self.chunks), Arc::clone(segments))
             .map_err(Error::Peer)
     }
 
-    /// Returns the root of one disk.
-    pub(crate) fn root(&self, index: usize, size: u64) -> DiskRoot {
-        root_of(&self.disks[index], &self.chunks, size)
+    /// Returns the roots of the members of the bundle.
+    pub(crate) fn roots(&self, space: &Space) -> Vec<DiskRoot> {
+        roots_of(&self.placements, &self.chunks, space)
     }
 
-    /// Takes `held` extents out of a disk: chunks that lie in them are dropped, chunks that
+    /// Takes `held` extents out: chunks that lie in them are dropped, chunks that
     /// reach into them are opened, cut and sealed anew.
     pub(crate) fn withhold(
         &mut self,
-        index: usize,
         held: &[Extent],
         tenant_key: &TenantKey,
         segments: &Segments,
@@ -169,7 +152,7 @@ impl Arrival {
     ) -> Result<(), Error> {
         let chunks = Arc::make_mut(&mut self.chunks);
         let mut kept = Vec::new();
-        for placement in std::mem::take(&mut self.disks[index]) {
+        for placement in std::mem::take(&mut self.placements) {
             let touched =
                 placement.extents.iter().any(|extent| subtract(*extent, held).as_slice() != [*extent]);
             if !touched {
@@ -197,11 +180,11 @@ impl Arrival {
                 at += extent.length;
             }
         }
-        self.disks[index] = kept;
+        self.placements = kept;
         Ok(())
     }
 
-    /// Drops chunks that no disk refers to, and moves the others out of segments that hold such.
+    /// Drops chunks that nothing refers to, and moves the others out of segments that hold such.
     /// Returns the chunks of this transfer that are kept.
     pub(crate) fn compact(
         &mut self,
@@ -213,7 +196,7 @@ impl Arrival {
         writer.end_segment()?;
         let chunks = Arc::make_mut(&mut self.chunks);
         let mut used = vec![false; chunks.len()];
-        for placement in self.disks.iter().flatten() {
+        for placement in &self.placements {
             used[placement.chunk as usize] = true;
         }
         let mut live_bytes: BTreeMap<u32, u64> = BTreeMap::new();
@@ -255,7 +238,7 @@ impl Arrival {
             *number = next;
             next += u32::from(*used);
         }
-        for placement in self.disks.iter_mut().flatten() {
+        for placement in &mut self.placements {
             placement.chunk = renumbered[placement.chunk as usize];
         }
         let mut used = used.iter();
@@ -263,14 +246,14 @@ impl Arrival {
     }
 }
 
-/// Computes the root of a disk from where its chunks are placed.
-pub(crate) fn root_of(placements: &[Placement], chunks: &[Stored], size: u64) -> DiskRoot {
-    let mut root = RootBuilder::default();
+/// Computes the roots of the members of a bundle from where its chunks are placed.
+pub(crate) fn roots_of(placements: &[Placement], chunks: &[Stored], space: &Space) -> Vec<DiskRoot> {
+    let mut roots = SpaceRoots::new(space);
     for placement in placements {
         let content = chunks[placement.chunk as usize].content;
-        root.add(ChunkRecord { extents: placement.extents.clone(), content });
+        roots.add(ChunkRecord { extents: placement.extents.clone(), content });
     }
-    root.finish(size)
+    roots.finish()
 }
 
 impl Director {

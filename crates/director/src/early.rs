@@ -27,7 +27,6 @@ const OPENED_MAX: usize = 8;
 /// What a disk is made of at this moment. What is not there reads as zeros, and that is noted.
 struct Incomplete<'c> {
     size: u64,
-    disk: usize,
     chamber: &'c Chamber,
     segments: &'c Segments,
     /// Whether something was read that is not there or cannot be read.
@@ -96,17 +95,17 @@ impl Incomplete<'_> {
         let mut content = self.chamber.content();
         if self.patient && !self.lacking.load(Ordering::Relaxed) {
             let lacks = |content: &mut Content| {
-                let arriving = &content.arriving[self.disk];
+                let arriving = &content.arriving;
                 let there: u64 = arriving.parts(wanted).map(|part| part.extent.length).sum();
                 !content.ended && arriving.is_watched() && there < wanted.length
             };
             let waited = self.chamber.changed.wait_timeout_while(content, PATIENCE, lacks);
             content = waited.expect("no holder of this lock panics").0;
-            let there: u64 = content.arriving[self.disk].parts(wanted).map(|part| part.extent.length).sum();
+            let there: u64 = content.arriving.parts(wanted).map(|part| part.extent.length).sum();
             self.lacking.fetch_or(there < wanted.length, Ordering::Relaxed);
         }
         let part = |part: Part| Some((part, content.chunk(part.chunk)?.clone()));
-        content.arriving[self.disk].parts(wanted).filter_map(part).collect()
+        content.arriving.parts(wanted).filter_map(part).collect()
     }
 }
 
@@ -158,7 +157,7 @@ impl BlockSource for Incomplete<'_> {
 
     fn span_at(&self, offset: u64) -> Result<Span, DiskError> {
         check_range(self.size, offset, &[0])?;
-        let (data, length) = self.chamber.content().arriving[self.disk].span_at(offset, self.size);
+        let (data, length) = self.chamber.content().arriving.span_at(offset, self.size);
         // What a long file lacks may still come.
         let kind = if data || self.patient { SpanKind::Data } else { SpanKind::Zero };
         let span = Span { kind, length };
@@ -178,39 +177,37 @@ impl Director {
         &self,
         chamber: &'c Chamber,
         station: &Station<'c>,
-        disk: usize,
     ) -> Option<Early<'c>> {
         let mut wanted = SURVEY_BYTES;
         loop {
             let content = chamber.content();
-            let waits = |content: &mut Content| !content.ended && !content.arriving[disk].has(wanted);
+            let waits = |content: &mut Content| !content.ended && !content.arriving.has(wanted);
             let waited = chamber.changed.wait_while(content, waits);
             let mut content = waited.expect("no holder of this lock panics");
             if content.ended {
                 return None;
             }
-            wanted = content.arriving[disk].begin_survey().saturating_mul(SURVEY_GROWTH);
+            wanted = content.arriving.begin_survey().saturating_mul(SURVEY_GROWTH);
             drop(content);
-            let Some((early, read)) = self.survey_arriving(chamber, station, disk) else { continue };
-            if !chamber.content().arriving[disk].watch(&early.survey().map, read) {
+            let Some((early, read)) = self.survey_arriving(chamber, station) else { continue };
+            if !chamber.content().arriving.watch(&early.survey().map, read) {
                 continue;
             }
             std::thread::scope(|scope| {
                 for _ in 0..self.threads {
-                    scope.spawn(|| self.judge_ready(chamber, station, disk, &early));
-                    scope.spawn(|| self.judge_long(chamber, station, disk, &early));
+                    scope.spawn(|| self.judge_ready(chamber, station, &early));
+                    scope.spawn(|| self.judge_long(chamber, station, &early));
                 }
             });
-            if chamber.content().arriving[disk].is_watched() {
+            if chamber.content().arriving.is_watched() {
                 return Some(early);
             }
         }
     }
 
-    fn incomplete<'c>(&'c self, chamber: &'c Chamber, disk: usize) -> Incomplete<'c> {
+    fn incomplete<'c>(&'c self, chamber: &'c Chamber) -> Incomplete<'c> {
         Incomplete {
-            size: chamber.hello.disks[disk].virtual_size,
-            disk,
+            size: chamber.hello.space.size(),
             chamber,
             segments: &self.segments,
             lacking: AtomicBool::new(false),
@@ -225,27 +222,26 @@ impl Director {
         &self,
         chamber: &'c Chamber,
         station: &Station<'c>,
-        disk: usize,
     ) -> Option<(Early<'c>, Vec<Extent>)> {
-        let source = Incomplete { read: Some(Mutex::default()), ..self.incomplete(chamber, disk) };
-        let survey = airlock_guest::survey(&source).ok()?;
-        Some((station.begin(&chamber.spaces[disk], survey), source.into_read()))
+        let source = Incomplete { read: Some(Mutex::default()), ..self.incomplete(chamber) };
+        let survey = airlock_guest::survey_space(&source, &chamber.hello.space).ok()?;
+        Some((station.begin(&chamber.hello.space, survey), source.into_read()))
     }
 
     /// Judges files until everything has arrived, or until what is known of the disk is outdated.
-    fn judge_ready(&self, chamber: &Chamber, station: &Station<'_>, disk: usize, early: &Early<'_>) {
-        let source = self.incomplete(chamber, disk);
+    fn judge_ready(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
+        let source = self.incomplete(chamber);
         let judged_by = self.judged_by(chamber);
         // The name of the file in work, unless its verdict is from an earlier transfer.
         let fresh = Cell::new(None);
         let mut next = || {
             source.lacking.store(false, Ordering::Relaxed);
-            let (index, caught_up) = wait_for(chamber, disk, Arriving::next)?;
+            let (index, caught_up) = wait_for(chamber, Arriving::next)?;
             if caught_up {
                 chamber.caught_up.notify_all();
             }
             let place = early.survey().map.get(index)?;
-            let name = name_of(&judged_by, &chamber.content(), disk, &place);
+            let name = name_of(&judged_by, &chamber.content(), &place);
             // A name says nothing of how a file is packed.
             let plain = place.packed.is_empty();
             let known = plain
@@ -266,35 +262,35 @@ impl Director {
     }
 
     /// Judges long files while they arrive, as long as they come in order.
-    fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, disk: usize, early: &Early<'_>) {
-        let source = Incomplete { patient: true, ..self.incomplete(chamber, disk) };
+    fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
+        let source = Incomplete { patient: true, ..self.incomplete(chamber) };
         let judged_by = self.judged_by(chamber);
         let current = Cell::new(0);
         let mut next = || {
             source.lacking.store(false, Ordering::Relaxed);
             loop {
-                let (index, _) = wait_for(chamber, disk, Arriving::next_long)?;
+                let (index, _) = wait_for(chamber, Arriving::next_long)?;
                 current.set(index);
                 let place = early.survey().map.get(index)?;
-                let hint = beginning_of(&judged_by, &chamber.content(), disk, &place);
+                let hint = beginning_of(&judged_by, &chamber.content(), &place);
                 let likely = |hint| self.ledger.is_spotless(&chamber.tenant, &hint).unwrap_or(false);
                 if !chamber.vault_has_chunks || !hint.is_some_and(likely) {
                     return Some((index, false));
                 }
                 // Likely a file that need not be read: its name is known when it is complete.
-                chamber.content().arriving[disk].give_up(index);
+                chamber.content().arriving.give_up(index);
             }
         };
         let mut take = |outcome: &Outcome<'_>| {
             let whole = !source.lacking.load(Ordering::Relaxed);
             let mut content = chamber.content();
             if !whole {
-                content.arriving[disk].give_up(current.get());
+                content.arriving.give_up(current.get());
             } else if let Some(place) =
                 early.survey().map.get(current.get()).filter(|_| outcome.is_spotless())
             {
-                let name = name_of(&judged_by, &content, disk, &place);
-                let hint = beginning_of(&judged_by, &content, disk, &place);
+                let name = name_of(&judged_by, &content, &place);
+                let hint = beginning_of(&judged_by, &content, &place);
                 content.spotless.extend([Some(name), hint].into_iter().flatten());
             }
             whole
@@ -314,13 +310,13 @@ impl Director {
 
 /// Names the content of a file together with all that its verdict depends on: the chunks that it
 /// consists of, where its holes are, and what it is judged by.
-fn name_of(judged_by: &blake3::Hasher, content: &Content, disk: usize, place: &Place<'_>) -> [u8; 32] {
+fn name_of(judged_by: &blake3::Hasher, content: &Content, place: &Place<'_>) -> [u8; 32] {
     let mut hasher = judged_by.clone();
     hasher.update(&place.size.to_le_bytes());
     for run in place.runs {
         hasher.update(&run.logical.to_le_bytes());
         hasher.update(&run.length.to_le_bytes());
-        for part in content.arriving[disk].parts(run.extent()) {
+        for part in content.arriving.parts(run.extent()) {
             let Some(chunk) = content.chunk(part.chunk) else { continue };
             hasher.update(&chunk.id.0);
             hasher.update(&part.within.to_le_bytes());
@@ -332,14 +328,9 @@ fn name_of(judged_by: &blake3::Hasher, content: &Content, disk: usize, place: &P
 
 /// Names the beginning of a long file. That is no verdict, and only tells whether to wait for its
 /// end; it cannot be taken for the name of a file.
-fn beginning_of(
-    judged_by: &blake3::Hasher,
-    content: &Content,
-    disk: usize,
-    place: &Place<'_>,
-) -> Option<[u8; 32]> {
+fn beginning_of(judged_by: &blake3::Hasher, content: &Content, place: &Place<'_>) -> Option<[u8; 32]> {
     let run = place.runs.first()?;
-    let part = content.arriving[disk].parts(run.extent()).next()?;
+    let part = content.arriving.parts(run.extent()).next()?;
     let chunk = content.chunk(part.chunk).filter(|_| part.extent.offset == run.disk)?;
     let mut hasher = judged_by.clone();
     hasher.update(b"begins with");
@@ -348,13 +339,13 @@ fn beginning_of(
 }
 
 /// Waits for the next file to judge. There is none at the end, and once the survey is outdated.
-fn wait_for(chamber: &Chamber, disk: usize, next: fn(&mut Arriving) -> Next) -> Option<(usize, bool)> {
+fn wait_for(chamber: &Chamber, next: fn(&mut Arriving) -> Next) -> Option<(usize, bool)> {
     let mut content = chamber.content();
     loop {
         if content.ended {
             return None;
         }
-        match next(&mut content.arriving[disk]) {
+        match next(&mut content.arriving) {
             Next::File { index, caught_up } => return Some((index, caught_up)),
             Next::Outdated => return None,
             Next::Nothing => {

@@ -47,7 +47,7 @@ mod verdict;
 pub use error::Error;
 pub use ledger::VmRow;
 pub use server::Server;
-pub use vault::{Check, VaultDisk};
+pub use vault::{Check, VaultVm};
 
 use airlock_checks::Rules;
 use airlock_evidence::SiteKey;

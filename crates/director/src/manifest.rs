@@ -8,38 +8,40 @@ use crate::Error;
 use crate::keys::{self, Key};
 use crate::sealed_disk::Placement;
 use crate::segment::Stored;
+use airlock_model::{Machine, Space};
 use airlock_policy::Cleared;
+use airlock_transfer::Hello;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"AIRLOCKM";
-const VERSION: u32 = 1;
-
-/// One disk of a sealed VM.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ManifestDisk {
-    pub(crate) id: String,
-    pub(crate) virtual_size: u64,
-    pub(crate) placements: Vec<Placement>,
-}
-
-impl ManifestDisk {
-    /// Lists what is kept of a disk; that is nothing but what was cleared (invariant I7).
-    pub(crate) fn new(id: String, virtual_size: u64, placements: Vec<Cleared<Placement>>) -> Self {
-        Self { id, virtual_size, placements: placements.into_iter().map(Cleared::into_inner).collect() }
-    }
-}
+const VERSION: u32 = 2;
 
 /// A sealed VM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) vm: String,
-    pub(crate) disks: Vec<ManifestDisk>,
+    /// Its disks and its other files.
+    pub(crate) space: Space,
+    /// What it is, as its bundle described it.
+    pub(crate) machine: Option<Machine>,
+    pub(crate) placements: Vec<Placement>,
     pub(crate) chunks: Vec<Stored>,
 }
 
 impl Manifest {
+    /// Lists what is kept; that is nothing but what was cleared (invariant I7).
+    pub(crate) fn new(hello: &Hello, placements: Vec<Cleared<Placement>>, chunks: Vec<Stored>) -> Self {
+        Self {
+            vm: hello.vm.clone(),
+            space: hello.space.clone(),
+            machine: hello.machine.clone(),
+            placements: placements.into_iter().map(Cleared::into_inner).collect(),
+            chunks,
+        }
+    }
+
     /// Writes the manifest durably and returns the BLAKE3 of the file, in hexadecimal.
     pub(crate) fn write(&self, path: &Path, transfer: &[u8; 16], key: &Key) -> Result<String, Error> {
         let plain = zeroize::Zeroizing::new(postcard::to_stdvec(self).expect("plain data"));
@@ -60,7 +62,7 @@ impl Manifest {
         let damaged = |why: &str| Error::damaged(format!("manifest {}", path.display()), why);
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it is no manifest"))?;
         let rest =
-            rest.strip_prefix(&VERSION.to_le_bytes()).ok_or_else(|| damaged("its version is not 1"))?;
+            rest.strip_prefix(&VERSION.to_le_bytes()).ok_or_else(|| damaged("its version is not 2"))?;
         let plain = keys::unwrap(key, transfer, rest).ok_or_else(|| damaged("it fails authentication"))?;
         let manifest = postcard::from_bytes(&plain).map_err(|_| damaged("it cannot be read"))?;
         Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))

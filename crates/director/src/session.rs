@@ -1,6 +1,5 @@
 //! Talks to a manager: one control stream and any number of data streams for each transfer.
 
-use crate::arriving::Arriving;
 use crate::chamber::{Chamber, Content};
 use crate::ledger::{TransferRow, state};
 use crate::recent::Recent;
@@ -8,7 +7,7 @@ use crate::segment::{SegmentId, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{DEFAULT_VDC, Director, Error, keys};
 use airlock_link::Link;
-use airlock_model::{ChunkId, Space};
+use airlock_model::ChunkId;
 use airlock_policy::{Document, Effective};
 use airlock_transfer::{
     Arrived, Hello, Message, Receiver, ReceiverAction, Refusal, RefusalKind, VERSION, Welcome,
@@ -24,8 +23,6 @@ const CREDIT_BYTES: u64 = 12 << 20;
 const SYNC_BYTES: u64 = 32 << 20;
 /// How long a stream waits for the judges before it takes the next group.
 const CATCH_UP_MAX: Duration = Duration::from_millis(100);
-/// Most disks of a VM.
-const DISKS_MAX: usize = 256;
 /// Most bytes in the name of a VM.
 const NAME_BYTES_MAX: usize = 255;
 /// Most streams of one transfer.
@@ -106,12 +103,6 @@ impl Director {
                 "the name of the VM is empty, too long or not printable".into(),
             );
         }
-        if hello.disks.is_empty() || hello.disks.len() > DISKS_MAX {
-            return refuse(
-                RefusalKind::Protocol,
-                format!("{} disks are too few or too many", hello.disks.len()),
-            );
-        }
         let document = match Document::parse(&hello.policy) {
             Ok(document) => document,
             Err(error) => return refuse(RefusalKind::Protocol, format!("the source's {error}")),
@@ -123,7 +114,8 @@ impl Director {
                 format!("a transfer of {:?} is under way; wait for it or choose another --name", hello.vm);
             return refuse(RefusalKind::Busy, text);
         }
-        let shape = serde_json::to_string(&(&hello.disks, hello.on_fail, hello.key)).expect("plain data");
+        let shape = serde_json::to_string(&(&hello.space, &hello.machine, hello.on_fail, hello.key))
+            .expect("plain data");
         let digest = effective.digest().to_string();
         let mut row = TransferRow { id: [0; 16], state: state::STAGING.into(), shape, effective: digest };
         let unfinished = self.ledger.unfinished(tenant, &hello.vdc, &hello.vm)?;
@@ -167,11 +159,10 @@ impl Director {
             next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
             streams: AtomicUsize::new(0),
             vault_has_chunks: self.ledger.has_chunks(tenant)?,
-            content: Mutex::new(Content::resumed(hello.disks.len(), self.present(durable))),
+            content: Mutex::new(Content::resumed(self.present(durable))),
             changed: Condvar::new(),
             caught_up: Condvar::new(),
             recent: Recent::default(),
-            spaces: hello.disks.iter().map(|disk| Space::of_disk(disk.virtual_size, &disk.format)).collect(),
             hello,
         }))
     }
@@ -204,11 +195,10 @@ impl Director {
             chamber.streams.fetch_sub(1, Ordering::AcqRel);
             return Err(Error::Peer(format!("it opened more than {STREAMS_MAX} streams")));
         }
-        let sizes = chamber.hello.disks.iter().map(|disk| disk.virtual_size).collect();
         let served = std::thread::scope(|scope| {
             let mut stream = DataStream {
                 director: self,
-                receiver: Receiver::new(chamber.tenant_key.clone(), sizes),
+                receiver: Receiver::new(chamber.tenant_key.clone(), chamber.hello.space.size()),
                 writer: self.writer(&chamber),
                 pending: Vec::new(),
                 pending_bytes: 0,
@@ -318,7 +308,7 @@ impl DataStream<'_, '_> {
         content.place(chunks)?;
         self.chamber.changed.notify_all();
         // A long file may keep the judges busy: that must not stop the stream for good.
-        let behind = |content: &mut Content| content.arriving.iter().any(Arriving::is_behind);
+        let behind = |content: &mut Content| content.arriving.is_behind();
         let waited = self.chamber.caught_up.wait_timeout_while(content, CATCH_UP_MAX, behind);
         drop(waited.expect("no holder of this lock panics"));
         Ok(())

@@ -1,6 +1,6 @@
 //! What is kept: reading it, and checking it against its record.
 
-use crate::chamber::root_of;
+use crate::chamber::roots_of;
 use crate::keys::Key;
 use crate::ledger::{Ledger, VmRow, parse_id};
 use crate::manifest::Manifest;
@@ -9,24 +9,26 @@ use crate::segment::{SegmentId, Segments};
 use crate::{DEFAULT_VDC, Director, Error, keys};
 use airlock_disk::BlockSource;
 use airlock_evidence::Statement;
-use airlock_model::{ContentHash, TenantKey};
+use airlock_model::{ContentHash, Extent, Machine, Space, TenantKey};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One disk of a VM in the vault, ready to be read.
+/// A VM in the vault, ready to be read.
 #[derive(Debug)]
-pub struct VaultDisk {
-    /// Its id, such as `disk0`.
-    pub id: String,
-    /// Its content.
-    pub source: Box<dyn BlockSource>,
+pub struct VaultVm {
+    /// Its disks and its other files.
+    pub space: Space,
+    /// What it is, as its bundle described it.
+    pub machine: Option<Machine>,
+    /// The bytes of the space.
+    pub source: Arc<dyn BlockSource>,
 }
 
 impl Director {
-    /// Opens the disks of a VM: of the newest generation, or of the one given.
-    pub fn open_vm(&self, name: &str, generation: Option<u64>) -> Result<Vec<VaultDisk>, Error> {
+    /// Opens a VM: of the newest generation, or of the one given.
+    pub fn open_vm(&self, name: &str, generation: Option<u64>) -> Result<VaultVm, Error> {
         let vms = self.ledger.vms(DEFAULT_VDC)?;
         let right = |vm: &&VmRow| vm.name == name && generation.is_none_or(|wanted| vm.generation == wanted);
         let vm =
@@ -34,18 +36,11 @@ impl Director {
         let transfer = parse_id(&vm.transfer)?;
         let wrapping = self.wrapping_key(DEFAULT_VDC)?;
         let (manifest, _) = Manifest::read(&self.manifest_path(&transfer), &transfer, &wrapping)?;
-        let chunks = Arc::new(manifest.chunks);
-        let open = |disk: crate::manifest::ManifestDisk| {
-            let sealed = SealedDisk::new(
-                disk.virtual_size,
-                disk.placements.iter(),
-                Arc::clone(&chunks),
-                Arc::clone(&self.segments),
-            );
-            let sealed = sealed.map_err(|why| Error::damaged(format!("manifest of {name:?}"), why))?;
-            Ok(VaultDisk { id: disk.id, source: Box::new(sealed) })
-        };
-        manifest.disks.into_iter().map(open).collect()
+        let Manifest { space, machine, placements, chunks, .. } = manifest;
+        let sealed =
+            SealedDisk::new(space.size(), placements.iter(), Arc::new(chunks), Arc::clone(&self.segments));
+        let sealed = sealed.map_err(|why| Error::damaged(format!("manifest of {name:?}"), why))?;
+        Ok(VaultVm { space, machine, source: Arc::new(sealed) })
     }
 }
 
@@ -224,43 +219,40 @@ impl<'a> Check<'a> {
 
     fn check_disks(&mut self, manifest: &Manifest, digest: &str, segments: &Arc<Segments>) {
         let recorded = &self.statement.predicate.disks;
-        if recorded.len() != manifest.disks.len() || manifest.vm != self.statement.predicate.transfer.vm {
+        let Manifest { space, placements, .. } = manifest;
+        if recorded.len() != space.members().len() || manifest.vm != self.statement.predicate.transfer.vm {
             self.fail("the manifest is about another VM".into());
             return;
         }
         let chunks = Arc::new(manifest.chunks.clone());
-        for (disk, record) in manifest.disks.iter().zip(recorded) {
-            let id = &disk.id;
+        if placements.iter().any(|placement| placement.chunk as usize >= chunks.len()) {
+            self.fail("the manifest refers to chunks that are not listed".into());
+            return;
+        }
+        let laid_out =
+            SealedDisk::new(space.size(), placements.iter(), Arc::clone(&chunks), Arc::clone(segments));
+        if let Err(why) = laid_out {
+            self.fail(why);
+        }
+        let roots = roots_of(placements, &chunks, space);
+        for (((member, extent), root), record) in space.iter().zip(roots).zip(recorded) {
+            let id = &member.id;
             if record.manifest.as_deref() != Some(digest) {
                 self.failures.push(format!("{id}: the manifest is not the one in the statement"));
             }
-            if disk.virtual_size != record.virtual_size || *id != record.id {
+            if member.size != record.virtual_size || *id != record.id {
                 self.failures.push(format!("{id}: size or name differ from the statement"));
                 continue;
             }
-            let in_range = disk.placements.iter().all(|placement| (placement.chunk as usize) < chunks.len());
-            let laid_out = SealedDisk::new(
-                disk.virtual_size,
-                disk.placements.iter(),
-                Arc::clone(&chunks),
-                Arc::clone(segments),
-            );
-            match laid_out {
-                Ok(_) if in_range => {}
-                Ok(_) => self.failures.push(format!("{id}: it refers to chunks that are not listed")),
-                Err(why) => self.failures.push(format!("{id}: {why}")),
-            }
-            if !in_range {
-                continue;
-            }
-            let root = root_of(&disk.placements, &chunks, disk.virtual_size).to_string();
-            if root != record.kept_root {
+            if root.to_string() != record.kept_root {
                 self.failures
                     .push(format!("{id}: the root is {root}, the statement says {}", record.kept_root));
             }
             for hole in &record.holes {
-                let extents = disk.placements.iter().flat_map(|placement| &placement.extents);
-                if extents.clone().any(|extent| extent.intersect(&hole.extent).is_some()) {
+                let at = extent.offset.saturating_add(hole.extent.offset);
+                let hole_in_space = Extent::new(at, hole.extent.length);
+                let mut extents = placements.iter().flat_map(|placement| &placement.extents);
+                if extents.any(|extent| extent.intersect(&hole_in_space).is_some()) {
                     self.failures.push(format!(
                         "{id}: bytes at {:#x} are kept, the statement says withheld",
                         hole.extent.offset

@@ -2,34 +2,28 @@
 
 use crate::chamber::{Arrival, Chamber};
 use crate::ledger::{Sealing, state};
-use crate::manifest::{Manifest, ManifestDisk};
+use crate::manifest::Manifest;
 use crate::sealed_disk::Placement;
 use crate::{Director, Error, keys};
 use airlock_checks::{Early, NoSink, Progress, Report, Station};
 use airlock_evidence::{
     Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules, STATEMENT_TYPE,
-    Signature, Sites, SourceReport, Statement, Subject, Transfer, count_of,
+    Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, count_of,
 };
 use airlock_link::Link;
-use airlock_model::{Coverage, Decision, Extent, Fingerprint, Site, invariant, subtract};
+use airlock_model::{
+    Coverage, Decision, DiskRoot, Extent, Finding, Fingerprint, Member, MemberKind, Site, Space, invariant,
+    subtract,
+};
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
 use std::sync::atomic::Ordering;
-use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 /// Most findings that a record lists; all are counted.
 const FINDINGS_LISTED_MAX: usize = 10_000;
-/// Most disks of a VM that are judged while they arrive, each on threads of its own.
-const EARLY_DISKS_MAX: usize = 4;
 /// How often a waiting manager hears that the director is still at work.
 const WORKING_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What the director found out about what arrived.
-struct Verdict {
-    decision: Decision,
-    reports: Vec<Report>,
-}
 
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
@@ -44,40 +38,34 @@ impl Director {
         check_report(chamber, &source)?;
         let mut arrival = chamber.arrival();
         if source.decision == Decision::Terminate {
-            return self.refuse(link, chamber, &source, &[]);
+            return self.refuse(link, chamber, &source, None);
         }
         let verdict = self.judge(link, chamber, &station, early, &arrival)?;
-        let held = verdict.reports.iter().any(|report| !report.held.is_empty());
-        let stop = held && chamber.hello.on_fail == OnFail::Terminate;
+        let stop = !verdict.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
         if verdict.decision == Decision::Terminate || stop {
-            return self.refuse(link, chamber, &source, &verdict.reports);
+            return self.refuse(link, chamber, &source, Some(&verdict));
         }
         self.ledger.set_state(&chamber.id, state::COMMITTING)?;
         self.keep(link, chamber, &source, &verdict, &mut arrival)
     }
 
     /// Judges what arrives until the manager says that it has sent everything. Returns what it
-    /// reports, and for each disk what is judged so far.
+    /// reports, and what is judged so far.
     fn receive_finish<'c>(
         &self,
         link: &mut dyn Link,
         chamber: &'c Chamber,
         station: &Station<'c>,
-    ) -> Result<(Vec<u8>, Vec<Option<Early<'c>>>), Error> {
+    ) -> Result<(Vec<u8>, Option<Early<'c>>), Error> {
         std::thread::scope(|scope| {
-            let judge = |disk| {
-                (disk < EARLY_DISKS_MAX)
-                    .then(|| scope.spawn(move || self.judge_arriving(chamber, station, disk)))
-            };
-            let judging: Vec<_> = (0..chamber.hello.disks.len()).map(judge).collect();
+            let judging = scope.spawn(move || self.judge_arriving(chamber, station));
             let received = link.receive(&mut Vec::new());
             chamber.end();
             // A long file may be in work.
-            while received.is_ok() && !judging.iter().flatten().all(ScopedJoinHandle::is_finished) {
+            while received.is_ok() && !judging.is_finished() {
                 wait(link, &Progress::default());
             }
-            let early = judging.into_iter().map(|judge| judge?.join().expect("a station does not panic"));
-            let early = early.collect();
+            let early = judging.join().expect("a station does not panic");
             match received? {
                 Message::Finish { report } => Ok((report, early)),
                 _ => Err(Error::Peer("it sent something else than the end".into())),
@@ -91,33 +79,29 @@ impl Director {
         link: &mut dyn Link,
         chamber: &'c Chamber,
         station: &Station<'c>,
-        early: Vec<Option<Early<'c>>>,
+        early: Option<Early<'c>>,
         arrival: &Arrival,
-    ) -> Result<Verdict, Error> {
-        let mut reports = Vec::new();
+    ) -> Result<Report, Error> {
+        let space = &chamber.hello.space;
+        let disk = arrival.source(space.size(), &self.segments)?;
+        let early = if let Some(early) = early {
+            early
+        } else {
+            let survey = airlock_guest::survey_space(&disk, space)
+                .map_err(|error| Error::damaged(chamber.hello.vm.clone(), error.to_string()))?;
+            station.begin(space, survey)
+        };
         let progress = Progress::default();
-        for ((index, shape), early) in chamber.hello.disks.iter().enumerate().zip(early) {
-            let disk = arrival.disk(index, shape.virtual_size, &self.segments)?;
-            let early = if let Some(early) = early {
-                early
-            } else {
-                let survey = airlock_guest::survey(&disk)
-                    .map_err(|error| Error::damaged(shape.id.clone(), error.to_string()))?;
-                station.begin(&chamber.spaces[index], survey)
-            };
-            let report = std::thread::scope(|scope| {
-                let mut sinks = vec![NoSink; self.threads];
-                let (disk, progress) = (&disk, &progress);
-                let working = scope.spawn(move || station.finish(disk, early, &mut sinks, progress));
-                while !working.is_finished() {
-                    wait(link, progress);
-                }
-                working.join().expect("a station does not panic")
-            })?;
-            reports.push(report);
-        }
-        let decision = reports.iter().map(|report| report.decision).max().unwrap_or_default();
-        Ok(Verdict { decision, reports })
+        std::thread::scope(|scope| {
+            let mut sinks = vec![NoSink; self.threads];
+            let (disk, progress) = (&disk, &progress);
+            let working = scope.spawn(move || station.finish(disk, early, &mut sinks, progress));
+            while !working.is_finished() {
+                wait(link, progress);
+            }
+            working.join().expect("a station does not panic")
+        })
+        .map_err(Error::from)
     }
 
     fn keep(
@@ -125,29 +109,29 @@ impl Director {
         link: &mut dyn Link,
         chamber: &Chamber,
         source: &SourceReport,
-        verdict: &Verdict,
+        verdict: &Report,
         arrival: &mut Arrival,
     ) -> Result<(), Error> {
         let mut writer = self.writer(chamber);
-        let mut disks = Vec::new();
-        for (index, (shape, report)) in chamber.hello.disks.iter().zip(&verdict.reports).enumerate() {
-            let claimed = &source.disks[index];
-            if arrival.root(index, shape.virtual_size).to_string() != claimed.kept_root {
-                return Err(Error::Peer(format!("what arrived of {} is not what it says it sent", shape.id)));
+        let space = &chamber.hello.space;
+        for ((member, root), claimed) in space.members().iter().zip(arrival.roots(space)).zip(&source.disks) {
+            if root.to_string() != claimed.kept_root {
+                let id = &member.id;
+                return Err(Error::Peer(format!("what arrived of {id} is not what it says it sent")));
             }
-            let held: Vec<Extent> = report.held.iter().map(|held| held.extent).collect();
-            arrival.withhold(index, &held, &chamber.tenant_key, &self.segments, &mut writer)?;
-            disks.push(disk_record(chamber, source, index, Some(report), arrival));
         }
+        let held: Vec<Extent> = verdict.held.iter().map(|held| held.extent).collect();
+        arrival.withhold(&held, &chamber.tenant_key, &self.segments, &mut writer)?;
+        let mut disks = disk_records(chamber, source, Some(verdict), &arrival.roots(space));
         let own = arrival.compact(&chamber.id, &self.segments, &mut writer)?;
-        let manifest = self.write_manifest(chamber, arrival, &verdict.reports)?;
+        let manifest = self.write_manifest(chamber, arrival, verdict)?;
         for disk in &mut disks {
             disk.manifest = Some(manifest.clone());
         }
         let withheld = disks.iter().any(|disk| !disk.holes.is_empty());
         let end = if withheld { "active-withheld" } else { "active" };
         let decision = verdict.decision.max(source.decision);
-        let findings = findings_of(source, &verdict.reports);
+        let findings = findings_of(source, Some(verdict));
         let statement = self.statement(chamber, source, end, decision, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
@@ -172,14 +156,10 @@ impl Director {
         &self,
         chamber: &Chamber,
         arrival: &Arrival,
-        reports: &[Report],
+        verdict: &Report,
     ) -> Result<String, Error> {
-        let mut disks = Vec::new();
-        for (index, (shape, report)) in chamber.hello.disks.iter().zip(reports).enumerate() {
-            let placements = cleared(arrival, index, report)?;
-            disks.push(ManifestDisk::new(shape.id.clone(), shape.virtual_size, placements));
-        }
-        let manifest = Manifest { vm: chamber.hello.vm.clone(), disks, chunks: arrival.chunks.to_vec() };
+        let placements = cleared(arrival, verdict)?;
+        let manifest = Manifest::new(&chamber.hello, placements, arrival.chunks.to_vec());
         manifest.write(&self.manifest_path(&chamber.id), &chamber.id, &chamber.wrapping)
     }
 
@@ -189,16 +169,13 @@ impl Director {
         link: &mut dyn Link,
         chamber: &Chamber,
         source: &SourceReport,
-        reports: &[Report],
+        verdict: Option<&Report>,
     ) -> Result<(), Error> {
         self.discard(&chamber.id)?;
         tracing::info!(transfer = hex::encode(chamber.id), "refused by policy, everything discarded");
-        let disks = vec![Vec::new(); chamber.hello.disks.len()];
-        let nothing = Arrival { disks, ..Arrival::default() };
-        let disks = (0..chamber.hello.disks.len())
-            .map(|index| disk_record(chamber, source, index, reports.get(index), &nothing))
-            .collect();
-        let findings = findings_of(source, reports);
+        let nothing = Arrival::default().roots(&chamber.hello.space);
+        let disks = disk_records(chamber, source, verdict, &nothing);
+        let findings = findings_of(source, verdict);
         let statement = self.statement(chamber, source, "discarded", Decision::Terminate, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
@@ -251,6 +228,7 @@ impl Director {
                     destination: format!("blake3:{}", hex::encode(self.rules.digest())),
                 },
                 disks,
+                replays: source.replays.clone(),
                 findings,
             },
         }
@@ -298,21 +276,43 @@ fn wait(link: &mut dyn Link, progress: &Progress) {
     std::thread::park_timeout(WORKING_INTERVAL);
 }
 
-/// Records one disk: what the source says of it, and what was found and kept here.
-fn disk_record(
+/// Records the members of the bundle: what the source says of each, and what was found and kept here.
+fn disk_records(
     chamber: &Chamber,
     source: &SourceReport,
-    index: usize,
-    report: Option<&Report>,
-    arrival: &Arrival,
-) -> Disk {
-    let shape = &chamber.hello.disks[index];
-    let claimed = &source.disks[index];
+    verdict: Option<&Report>,
+    kept: &[DiskRoot],
+) -> Vec<Disk> {
+    let space = &chamber.hello.space;
+    let record = |(index, ((member, claimed), kept)): (usize, ((&Member, &SourceDisk), &DiskRoot))| {
+        let (format, name) = match &member.kind {
+            MemberKind::Disk { format, name } => (format.clone(), name.clone()),
+            MemberKind::Files(_) => ("files".to_owned(), String::new()),
+        };
+        let found = verdict.and_then(|verdict| verdict.members.get(index));
+        Disk {
+            id: member.id.clone(),
+            format,
+            name,
+            virtual_size: member.size,
+            source_root: claimed.root.clone(),
+            kept_root: kept.to_string(),
+            manifest: None,
+            source_coverage: claimed.coverage.clone(),
+            destination_coverage: found.map_or_else(Coverage::default, |found| found.coverage.clone()),
+            holes: holes_of(space, index, claimed, verdict),
+        }
+    };
+    space.members().iter().zip(&source.disks).zip(kept).enumerate().map(record).collect()
+}
+
+/// Returns what is missing of a member: what the source held, and what was held here.
+fn holes_of(space: &Space, index: usize, claimed: &SourceDisk, verdict: Option<&Report>) -> Vec<Hole> {
     let mut holes = claimed.holes.clone();
-    let ours = report.into_iter().flat_map(|report| &report.held);
-    let claimed_extents: Vec<Extent> = claimed.holes.iter().map(|hole| hole.extent).collect();
-    for held in ours {
-        for extent in subtract(held.extent, &claimed_extents) {
+    let claimed: Vec<Extent> = claimed.holes.iter().map(|hole| hole.extent).collect();
+    for held in verdict.into_iter().flat_map(|verdict| &verdict.held) {
+        let parts = space.split(held.extent).filter(|(member, _)| *member == index);
+        for extent in parts.flat_map(|(_, part)| subtract(part, &claimed)) {
             holes.push(Hole {
                 extent,
                 site: Site::Destination,
@@ -322,21 +322,11 @@ fn disk_record(
         }
     }
     holes.sort_by_key(|hole| hole.extent);
-    Disk {
-        id: shape.id.clone(),
-        format: shape.format.clone(),
-        virtual_size: shape.virtual_size,
-        source_root: claimed.root.clone(),
-        kept_root: arrival.root(index, shape.virtual_size).to_string(),
-        manifest: None,
-        source_coverage: claimed.coverage.clone(),
-        destination_coverage: report.map_or_else(Coverage::default, |report| report.coverage.clone()),
-        holes,
-    }
+    holes
 }
 
 /// What is kept must have been judged and cleared here, all of it (invariants I1 and I7).
-fn cleared(arrival: &Arrival, index: usize, report: &Report) -> Result<Vec<Cleared<Placement>>, Error> {
+fn cleared(arrival: &Arrival, report: &Report) -> Result<Vec<Cleared<Placement>>, Error> {
     let clear = |placement: &Placement| {
         let first = placement.extents.first().map_or(0, |extent| extent.offset);
         let cleared = report.clearance.clear(&placement.extents, placement.clone());
@@ -344,38 +334,40 @@ fn cleared(arrival: &Arrival, index: usize, report: &Report) -> Result<Vec<Clear
             Error::damaged(format!("the verdict on byte {first:#x}"), "it does not cover a chunk")
         })
     };
-    arrival.disks[index].iter().map(clear).collect()
+    arrival.placements.iter().map(clear).collect()
 }
 
 fn check_report(chamber: &Chamber, source: &SourceReport) -> Result<(), Error> {
     let fail = |text: String| Err(Error::Peer(text));
-    if source.disks.len() != chamber.hello.disks.len() {
+    let members = chamber.hello.space.members();
+    if source.disks.len() != members.len() {
         return fail("its report is about other disks".into());
     }
-    for (disk, shape) in source.disks.iter().zip(&chamber.hello.disks) {
-        if disk.coverage.total != shape.virtual_size || invariant::coverage_sums(&disk.coverage).is_err() {
-            return fail(format!("its coverage of {} does not sum to its size", shape.id));
+    for (disk, member) in source.disks.iter().zip(members) {
+        if disk.coverage.total != member.size || invariant::coverage_sums(&disk.coverage).is_err() {
+            return fail(format!("its coverage of {} does not sum to its size", member.id));
         }
         let sorted = disk.holes.windows(2).all(|pair| pair[0].extent.end() <= pair[1].extent.offset);
-        let inside = disk.holes.iter().all(|hole| hole.extent.end() <= shape.virtual_size);
+        let inside = disk.holes.iter().all(|hole| hole.extent.end() <= member.size);
         if !sorted || !inside {
-            return fail(format!("its hole map of {} overlaps itself or the end", shape.id));
+            return fail(format!("its hole map of {} overlaps itself or the end", member.id));
         }
     }
     Ok(())
 }
 
 /// Lists and counts what both sites found. The record carries no fingerprints.
-fn findings_of(source: &SourceReport, reports: &[Report]) -> Findings {
+fn findings_of(source: &SourceReport, verdict: Option<&Report>) -> Findings {
     let mut counts = source.counts.clone();
     let mut listed = source.findings.clone();
-    let own = || reports.iter().flat_map(|report| &report.findings);
+    let own = || verdict.into_iter().flat_map(|verdict| &verdict.findings);
     for (key, count) in count_of(own()) {
         *counts.entry(key).or_default() += count;
     }
     listed.extend(own().cloned());
     listed.sort_by(|a, b| {
-        b.action.cmp(&a.action).then_with(|| (a.site, a.disk_offset).cmp(&(b.site, b.disk_offset)))
+        let key = |finding: &Finding| (finding.site, finding.disk.clone(), finding.disk_offset);
+        b.action.cmp(&a.action).then_with(|| key(a).cmp(&key(b)))
     });
     listed.truncate(FINDINGS_LISTED_MAX);
     for finding in &mut listed {

@@ -8,7 +8,7 @@ use airlock_link::{Link, MemoryLink, pair};
 use airlock_model::{ChunkRecord, Finding, RootBuilder, Site, Space};
 use airlock_policy::{Chunk, DEFAULT_YAML, Document, Effective, OnFail};
 use airlock_testkit::PlantedDisk;
-use airlock_transfer::{DiskShape, Entry, Hello, Message, VERSION, Welcome};
+use airlock_transfer::{Entry, Hello, Message, VERSION, Welcome};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,7 +78,14 @@ impl Manager {
         };
         let rules = format!("blake3:{}", hex::encode(self.rules.digest()));
         let (decision, findings) = (self.report.decision, Vec::new());
-        let report = SourceReport { decision, rules, disks: vec![disk], counts: BTreeMap::new(), findings };
+        let report = SourceReport {
+            decision,
+            rules,
+            disks: vec![disk],
+            replays: vec![],
+            counts: BTreeMap::new(),
+            findings,
+        };
         serde_json::to_vec(&report).expect("plain data")
     }
 
@@ -123,12 +130,12 @@ impl Manager {
     }
 
     fn open(&self, control: &mut MemoryLink, vm: &str) -> Welcome {
-        let disk = DiskShape { id: "disk0".into(), virtual_size: self.disk_bytes, format: "raw".into() };
         let hello = Hello {
             version: VERSION,
             vdc: DEFAULT_VDC.into(),
             vm: vm.into(),
-            disks: vec![disk],
+            space: Space::of_disk(self.disk_bytes, "raw"),
+            machine: None,
             policy: policy(),
             on_fail: OnFail::Withhold,
             rules: self.rules.digest(),
@@ -157,7 +164,7 @@ fn send_group(link: &mut MemoryLink, welcome: &Welcome, group: u64, chunks: &[&C
         let id = welcome.tenant_key.chunk_id(&chunk.record().content, length);
         Entry { id, extents: chunk.record().extents.clone() }
     };
-    say(link, &Message::Offer { group, disk: 0, entries: chunks.iter().map(entry).collect() });
+    say(link, &Message::Offer { group, entries: chunks.iter().map(entry).collect() });
     let need = loop {
         match hear(link) {
             Message::Need { need, .. } => break need,

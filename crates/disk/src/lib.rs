@@ -58,6 +58,7 @@ mod file;
 mod layer;
 mod open;
 mod overlay;
+mod part;
 mod probe;
 mod qcow2;
 mod raw;
@@ -70,6 +71,7 @@ mod vmdk;
 mod write;
 
 pub use open::{OpenOptions, Opened, open, open_named, open_part};
+pub use part::Part;
 pub use probe::{Probe, probe, probe_bytes};
 pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;

@@ -271,6 +271,7 @@ mod tests {
                 },
                 rules: Rules { source: "d".into(), destination: "d".into() },
                 disks: vec![],
+                replays: vec![],
                 findings: Findings { counts: [].into(), listed: vec![] },
             },
         }

@@ -19,6 +19,6 @@ mod statement;
 pub use dsse::{Envelope, Failure, PublicKey, Signature, SiteKey, verify};
 pub use report::{SourceDisk, SourceReport, count_key, count_of};
 pub use statement::{
-    Disk, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, Rules, STATEMENT_TYPE, Sites, Statement,
-    Subject, Transfer,
+    Disk, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, Replayed, Rules, STATEMENT_TYPE, Sites,
+    Statement, Subject, Transfer,
 };

@@ -1,6 +1,6 @@
 //! What the source reports to the destination at the end, to go into the record.
 
-use crate::statement::Hole;
+use crate::statement::{Hole, Replayed};
 use airlock_model::{Coverage, Decision, Finding, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,8 +14,10 @@ pub struct SourceReport {
     pub decision: Decision,
     /// Digest of the rules that it inspected with.
     pub rules: String,
-    /// Its disks, in the order of the opening.
+    /// The members of its bundle, in the order of the opening.
     pub disks: Vec<SourceDisk>,
+    /// Logs that it replayed in memory.
+    pub replays: Vec<Replayed>,
     /// How many findings there were, by [`count_key`].
     pub counts: BTreeMap<String, u64>,
     /// The first of them, without fingerprints.

@@ -50,6 +50,8 @@ pub struct Predicate {
     pub rules: Rules,
     /// What the disks were, and what is missing of them.
     pub disks: Vec<Disk>,
+    /// Logs that were replayed in memory to know the files.
+    pub replays: Vec<Replayed>,
     /// What was found, masked.
     pub findings: Findings,
 }
@@ -106,13 +108,13 @@ pub struct Rules {
     pub destination: String,
 }
 
-/// One disk.
+/// One disk of the bundle, or all of its other files together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// Its id, such as `disk0`.
+    /// Its id, such as `disk0`; `files` for the other files.
     pub id: String,
-    /// The image format at the source.
+    /// The image format at the source; `files` for the other files.
     pub format: String,
     /// Its virtual size in bytes.
     pub virtual_size: u64,
@@ -129,6 +131,26 @@ pub struct Disk {
     pub destination_coverage: Coverage,
     /// What is not kept, sorted by offset, and why.
     pub holes: Vec<Hole>,
+    /// The name of the image in its bundle; absent for a disk alone and for files.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// A log of a file system that was not unmounted, and was replayed in memory: files were
+/// listed and inspected as they would be after a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replayed {
+    /// Who replayed it.
+    pub site: Site,
+    /// The volume, such as `p1`.
+    pub volume: String,
+    /// Which log: `jbd2`, `xfs`.
+    pub log: String,
+    /// Transactions.
+    pub transactions: u64,
+    /// Blocks of the volume that the log has a newer copy of.
+    pub blocks: u64,
 }
 
 /// A part of a disk that is not kept and reads as zeros.

@@ -41,7 +41,16 @@ impl<'s> Stream<'s> {
         shared: &'s Shared,
     ) -> Self {
         let sender = Sender::new(credit);
-        Self { link, sender, group: Group::new(0), key, on_fail, shared, body: Vec::new(), kept: Vec::new() }
+        Self {
+            link,
+            sender,
+            group: Group::default(),
+            key,
+            on_fail,
+            shared,
+            body: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     fn add(&mut self, chunk: Cleared<Chunk>) -> Result<(), TransferError> {
@@ -58,7 +67,7 @@ impl<'s> Stream<'s> {
         if self.group.is_empty() {
             return Ok(());
         }
-        let group = std::mem::replace(&mut self.group, Group::new(0));
+        let group = std::mem::replace(&mut self.group, Group::default());
         let action = self.sender.offer(group);
         self.act(action)?;
         while !self.sender.has_room() {

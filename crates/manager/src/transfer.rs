@@ -2,14 +2,14 @@
 
 use crate::Source;
 use crate::stream::{Shared, Stream, attach};
-use airlock_checks::{Progress, Report, Rules, Station, StationError};
+use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError};
 use airlock_evidence::{
-    Hole, PublicKey, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
+    Hole, PublicKey, Replayed, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
 };
 use airlock_link::Link;
-use airlock_model::{Decision, Finding, Fingerprint, RootBuilder, Site};
+use airlock_model::{Decision, DiskRoot, Extent, Finding, Fingerprint, Site, Space, SpaceRoots};
 use airlock_policy::{Document, Effective, OnFail, PolicyDigest};
-use airlock_transfer::{DiskShape, Hello, Message, ProtocolError, Refusal, SenderStats, VERSION, Welcome};
+use airlock_transfer::{Hello, Message, ProtocolError, Refusal, SenderStats, VERSION, Welcome};
 use std::sync::atomic::Ordering;
 
 /// Most findings that the source reports one by one; all are counted.
@@ -147,9 +147,10 @@ pub fn transfer(
     }
     stage(Stage::Sending);
     let (report, kept, stats) = send(offer, &welcome, &effective, connect, progress)?;
-    let mut root = RootBuilder::default();
+    let space = offer.source.space();
+    let mut roots = SpaceRoots::new(space);
     for record in kept {
-        root.add(record);
+        roots.add(record);
     }
     let refused = report.decision == Decision::Terminate
         || (offer.on_fail == OnFail::Terminate && !report.held.is_empty());
@@ -160,12 +161,8 @@ pub fn transfer(
     let own = SourceReport {
         decision: if refused { Decision::Terminate } else { report.decision },
         rules: format!("blake3:{}", hex::encode(offer.rules.digest())),
-        disks: vec![SourceDisk {
-            root: report.members[0].root.to_string(),
-            kept_root: root.finish(offer.source.disk().size()).to_string(),
-            coverage: report.coverage.clone(),
-            holes: holes_of(&report),
-        }],
+        disks: disks_of(space, &report, &roots.finish()),
+        replays: replays_of(offer.source),
         counts,
         findings: report.findings.iter().take(FINDINGS_LISTED_MAX).map(without_fingerprint).collect(),
     };
@@ -185,16 +182,12 @@ pub fn transfer(
 }
 
 fn open(offer: &Offer<'_>, control: &mut dyn Link) -> Result<Welcome, TransferError> {
-    let disk = offer.source.disk();
     let hello = Hello {
         version: VERSION,
         vdc: offer.vdc.clone(),
         vm: offer.vm.clone(),
-        disks: vec![DiskShape {
-            id: "disk0".to_owned(),
-            virtual_size: disk.size(),
-            format: disk.format().name().to_owned(),
-        }],
+        space: offer.source.space().clone(),
+        machine: offer.source.machine().cloned(),
         policy: offer.policy_yaml.to_owned(),
         on_fail: offer.on_fail,
         rules: offer.rules.digest(),
@@ -248,14 +241,39 @@ fn send(
     Ok((report, kept, stats))
 }
 
-fn holes_of(report: &Report) -> Vec<Hole> {
-    let hole = |held: &airlock_checks::HeldExtent| Hole {
-        extent: held.extent,
+/// Reports the members of the bundle.
+fn disks_of(space: &Space, report: &Report, kept: &[DiskRoot]) -> Vec<SourceDisk> {
+    let disk = |(index, (found, kept)): (usize, (&MemberReport, &DiskRoot))| SourceDisk {
+        root: found.root.to_string(),
+        kept_root: kept.to_string(),
+        coverage: found.coverage.clone(),
+        holes: holes_of(space, index, report),
+    };
+    report.members.iter().zip(kept).enumerate().map(disk).collect()
+}
+
+/// Returns what is held of a member; extents count in it.
+fn holes_of(space: &Space, index: usize, report: &Report) -> Vec<Hole> {
+    let parts = report.held.iter().flat_map(|held| space.split(held.extent).map(move |part| (held, part)));
+    let here = parts.filter(|(_, (member, _))| *member == index);
+    let hole = |(held, (_, extent)): (&airlock_checks::HeldExtent, (usize, Extent))| Hole {
+        extent,
         site: Site::Source,
         reasons: held.reasons.clone(),
         path: held.path.clone(),
     };
-    report.held.iter().map(hole).collect()
+    here.map(hole).collect()
+}
+
+fn replays_of(source: &Source) -> Vec<Replayed> {
+    let replayed = |replay: &airlock_guest::Replay| Replayed {
+        site: Site::Source,
+        volume: replay.volume.clone(),
+        log: replay.log.to_owned(),
+        transactions: replay.transactions,
+        blocks: replay.blocks,
+    };
+    source.survey().replays.iter().map(replayed).collect()
 }
 
 fn without_fingerprint(finding: &Finding) -> Finding {

@@ -1,6 +1,6 @@
 //! Chunks, their identity, and the root of a disk.
 
-use crate::Extent;
+use crate::{Extent, Space};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -114,6 +114,38 @@ impl RootBuilder {
             hasher.update(&record.content.0);
         }
         DiskRoot(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Computes the roots of all members of a bundle from chunks of its address space.
+#[derive(Debug)]
+pub struct SpaceRoots<'s> {
+    space: &'s Space,
+    roots: Vec<RootBuilder>,
+}
+
+impl<'s> SpaceRoots<'s> {
+    /// Starts without chunks.
+    pub fn new(space: &'s Space) -> Self {
+        Self { space, roots: space.members().iter().map(|_| RootBuilder::default()).collect() }
+    }
+
+    /// Adds a chunk that is not all zeros. All of it belongs to the member that has its first byte.
+    pub fn add(&mut self, mut record: ChunkRecord) {
+        let index = record.extents.first().map_or(0, |extent| self.space.index_at(extent.offset));
+        let start = self.space.extent(index).offset;
+        for extent in &mut record.extents {
+            extent.offset = extent.offset.saturating_sub(start);
+        }
+        if let Some(root) = self.roots.get_mut(index) {
+            root.add(record);
+        }
+    }
+
+    /// Returns the roots in the order of the members; their extents count in the member.
+    pub fn finish(self) -> Vec<DiskRoot> {
+        let sizes = self.space.members().iter().map(|member| member.size);
+        self.roots.into_iter().zip(sizes).map(|(root, size)| root.finish(size)).collect()
     }
 }
 

@@ -23,7 +23,9 @@ mod place;
 mod space;
 mod verdict;
 
-pub use chunk::{CHUNK_BYTES_MAX, ChunkId, ChunkRecord, ContentHash, DiskRoot, RootBuilder, TenantKey};
+pub use chunk::{
+    CHUNK_BYTES_MAX, ChunkId, ChunkRecord, ContentHash, DiskRoot, RootBuilder, SpaceRoots, TenantKey,
+};
 pub use coverage::{Class, Coverage, Reason};
 pub use escape::Escaped;
 pub use extent::{Extent, Run, subtract};

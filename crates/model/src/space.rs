@@ -154,6 +154,20 @@ impl Space {
         (id, address.saturating_sub(self.starts.get(index).copied().unwrap_or(0)))
     }
 
+    /// Returns the parts of members that an extent of the space covers: their positions, and
+    /// extents that count in the member.
+    pub fn split(&self, extent: Extent) -> impl Iterator<Item = (usize, Extent)> {
+        let mut index = self.index_at(extent.offset);
+        let mut parts = Vec::new();
+        while index < self.members.len() && self.starts[index] < extent.end() {
+            if let Some(part) = self.extent(index).intersect(&extent) {
+                parts.push((index, Extent::new(part.offset - self.starts[index], part.length)));
+            }
+            index += 1;
+        }
+        parts.into_iter()
+    }
+
     /// Returns where a member begins behind `address`, if one does.
     pub fn next_start(&self, address: u64) -> Option<u64> {
         let after = self.starts.partition_point(|start| *start <= address);
@@ -198,6 +212,9 @@ mod tests {
         {
             assert_eq!(space.locate(address), expected);
         }
+        let split: Vec<_> = space.split(Extent::new(90, 65)).collect();
+        let expected = [(0, Extent::new(90, 10)), (2, Extent::new(0, 50)), (3, Extent::new(0, 5))];
+        assert_eq!(split, expected);
         assert_eq!(space.next_start(0), Some(100));
         assert_eq!(space.next_start(150), None);
         assert_eq!(space.extent(2), Extent::new(100, 50));

@@ -4,29 +4,18 @@
 //! the header (a [`Message`] in postcard) and the body (raw bytes, used by
 //! [`Message::Data`] only).
 
-use airlock_model::{ChunkId, Extent, TenantKey};
+use airlock_model::{ChunkId, Extent, Machine, Space, TenantKey};
 use airlock_policy::{OnFail, PolicyDigest};
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol that this crate speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most bytes in the header of a frame.
 pub const HEADER_BYTES_MAX: usize = 8 << 20;
 /// Most bytes in the body of a frame.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a sender gathers into one group before it offers them.
 pub const GROUP_BYTES: usize = 4 << 20;
-
-/// A disk that is about to be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskShape {
-    /// Its id, such as `disk0`.
-    pub id: String,
-    /// Its virtual size in bytes.
-    pub virtual_size: u64,
-    /// The format of the image at the source.
-    pub format: String,
-}
 
 /// The manager's opening.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +26,10 @@ pub struct Hello {
     pub vdc: String,
     /// What the VM is called.
     pub vm: String,
-    /// Its disks.
-    pub disks: Vec<DiskShape>,
+    /// Its disks and its other files: the address space that all extents count in.
+    pub space: Space,
+    /// What it is, if its bundle says so.
+    pub machine: Option<Machine>,
     /// The source's policy, as YAML.
     pub policy: String,
     /// What to do when something is held.
@@ -103,7 +94,7 @@ pub enum RefusalKind {
 pub struct Entry {
     /// Its name under the tenant's key.
     pub id: ChunkId,
-    /// The parts of the disk that its bytes belong to, in its own order.
+    /// The parts of the address space that its bytes belong to, in its own order.
     pub extents: Vec<Extent>,
 }
 
@@ -148,8 +139,6 @@ pub enum Message {
     Offer {
         /// The group, numbered by the sender within the stream.
         group: u64,
-        /// Which disk, by its position in [`Hello::disks`].
-        disk: u16,
         /// The chunks.
         entries: Vec<Entry>,
     },
@@ -269,13 +258,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn version_1_of_the_format_stays_as_it_is() {
+    fn version_2_of_the_format_stays_as_it_is() {
         let offer = Message::Offer {
             group: 300,
-            disk: 1,
             entries: vec![Entry { id: ChunkId([7; 32]), extents: vec![Extent::new(4096, 5)] }],
         };
-        let mut golden = vec![42, 0, 0, 0, 0, 0, 0, 0, 5, 0xac, 2, 1, 1];
+        let mut golden = vec![42, 0, 0, 0, 0, 0, 0, 0, 5, 0xac, 2, 1];
         golden.extend([7; 32]);
         golden.extend([1, 0x80, 0x20, 5]);
         golden[0] = u8::try_from(golden.len() - 8).unwrap();

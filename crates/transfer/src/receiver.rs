@@ -1,5 +1,5 @@
 //! The director's end of a data stream. It believes nothing that it is told:
-//! extents are checked against the disk and bytes against their names.
+//! extents are checked against the address space and bytes against their names.
 
 use crate::message::{Bits, Entry, Message, Refusal};
 use crate::sender::name;
@@ -34,8 +34,6 @@ pub struct Arrived {
     pub id: ChunkId,
     /// Its hash, computed here.
     pub content: ContentHash,
-    /// Which disk.
-    pub disk: u16,
     /// Where its bytes belong.
     pub extents: Vec<Extent>,
     /// Where its bytes are in the body that brought it, as start and end; `None` for
@@ -62,7 +60,6 @@ pub enum ReceiverAction {
 #[derive(Debug)]
 struct Pending {
     group: u64,
-    disk: u16,
     entries: Vec<Entry>,
     need: Vec<bool>,
 }
@@ -71,16 +68,16 @@ struct Pending {
 #[derive(Debug)]
 pub struct Receiver {
     key: TenantKey,
-    disk_bytes: Vec<u64>,
+    space_bytes: u64,
     pending: VecDeque<Pending>,
     looking_up: Option<Pending>,
     next: u64,
 }
 
 impl Receiver {
-    /// Starts a stream for disks of these sizes in bytes.
-    pub fn new(key: TenantKey, disk_bytes: Vec<u64>) -> Self {
-        Self { key, disk_bytes, pending: VecDeque::new(), looking_up: None, next: 0 }
+    /// Starts a stream for an address space of so many bytes.
+    pub fn new(key: TenantKey, space_bytes: u64) -> Self {
+        Self { key, space_bytes, pending: VecDeque::new(), looking_up: None, next: 0 }
     }
 
     /// Takes what the sender said, with the body of the frame.
@@ -89,14 +86,14 @@ impl Receiver {
             return Err(ProtocolError::Unexpected("message before an offer was answered"));
         }
         match message {
-            Message::Offer { group, disk, entries } => {
+            Message::Offer { group, entries } => {
                 if group != self.next || self.pending.len() >= PENDING_MAX || !body.is_empty() {
                     return Err(ProtocolError::Unexpected("offer"));
                 }
                 self.next = self.next.saturating_add(1);
-                self.check(disk, &entries)?;
+                self.check(&entries)?;
                 let ids = entries.iter().map(|entry| entry.id).collect();
-                self.looking_up = Some(Pending { group, disk, entries, need: Vec::new() });
+                self.looking_up = Some(Pending { group, entries, need: Vec::new() });
                 Ok(ReceiverAction::LookUp(ids))
             }
             Message::Data { group } => {
@@ -125,14 +122,13 @@ impl Receiver {
         message
     }
 
-    fn check(&self, disk: u16, entries: &[Entry]) -> Result<(), ProtocolError> {
-        let size = *self.disk_bytes.get(usize::from(disk)).ok_or(ProtocolError::Offer("no such disk"))?;
+    fn check(&self, entries: &[Entry]) -> Result<(), ProtocolError> {
         for entry in entries {
             let mut length = 0_u64;
             for extent in &entry.extents {
                 let end = extent.offset.checked_add(extent.length);
-                if extent.length == 0 || end.is_none_or(|end| end > size) {
-                    return Err(ProtocolError::Offer("an extent outside the disk"));
+                if extent.length == 0 || end.is_none_or(|end| end > self.space_bytes) {
+                    return Err(ProtocolError::Offer("an extent outside the bundle"));
                 }
                 length = length.saturating_add(extent.length);
             }
@@ -147,13 +143,8 @@ impl Receiver {
         let mut at = 0_usize;
         let mut chunks = Vec::with_capacity(pending.entries.len());
         for (entry, needed) in pending.entries.into_iter().zip(pending.need) {
-            let mut arrived = Arrived {
-                id: entry.id,
-                content: ContentHash([0; 32]),
-                disk: pending.disk,
-                extents: entry.extents,
-                body: None,
-            };
+            let mut arrived =
+                Arrived { id: entry.id, content: ContentHash([0; 32]), extents: entry.extents, body: None };
             if needed {
                 let length =
                     arrived.extents.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.length));
@@ -209,11 +200,11 @@ mod tests {
         frames: usize,
     ) -> (u64, bool) {
         let mut sender = Sender::new(10_000);
-        let mut receiver = Receiver::new(key(), vec![disk.len() as u64]);
+        let mut receiver = Receiver::new(key(), disk.len() as u64);
         let mut left = frames;
         let mut pieces = disk.chunks(chunk_bytes).enumerate().peekable();
         while pieces.peek().is_some() || sender.is_waiting() {
-            let mut group = Group::new(0);
+            let mut group = Group::default();
             for (index, piece) in pieces.by_ref().take(3) {
                 group.add(cleared((index * chunk_bytes) as u64, piece.to_vec()), &key());
             }
@@ -270,34 +261,32 @@ mod tests {
     }
 
     fn check_refused(offer: Message, expected: &ProtocolError) {
-        let mut receiver = Receiver::new(key(), vec![1000]);
+        let mut receiver = Receiver::new(key(), 1000);
         assert_eq!(&receiver.receive(offer, &[]).unwrap_err(), expected);
     }
 
     #[test]
     fn impossible_offers_are_refused() {
-        let offer = |group, disk, extents: &[(u64, u64)]| Message::Offer {
+        let offer = |group, extents: &[(u64, u64)]| Message::Offer {
             group,
-            disk,
             entries: vec![Entry {
                 id: ChunkId([0; 32]),
                 extents: extents.iter().map(|&(offset, length)| Extent::new(offset, length)).collect(),
             }],
         };
-        check_refused(offer(1, 0, &[(0, 10)]), &ProtocolError::Unexpected("offer"));
-        check_refused(offer(0, 1, &[(0, 10)]), &ProtocolError::Offer("no such disk"));
-        check_refused(offer(0, 0, &[(991, 10)]), &ProtocolError::Offer("an extent outside the disk"));
-        check_refused(offer(0, 0, &[(u64::MAX, 2)]), &ProtocolError::Offer("an extent outside the disk"));
-        check_refused(offer(0, 0, &[]), &ProtocolError::Offer("a chunk of no bytes or too many"));
+        check_refused(offer(1, &[(0, 10)]), &ProtocolError::Unexpected("offer"));
+        check_refused(offer(0, &[(991, 10)]), &ProtocolError::Offer("an extent outside the bundle"));
+        check_refused(offer(0, &[(u64::MAX, 2)]), &ProtocolError::Offer("an extent outside the bundle"));
+        check_refused(offer(0, &[]), &ProtocolError::Offer("a chunk of no bytes or too many"));
         check_refused(Message::Data { group: 0 }, &ProtocolError::Unexpected("data"));
     }
 
     #[test]
     fn bytes_under_a_false_name_are_refused() {
-        let mut receiver = Receiver::new(key(), vec![1000]);
+        let mut receiver = Receiver::new(key(), 1000);
         let (id, _) = name(&key(), b"honest");
         let entries = vec![Entry { id, extents: vec![Extent::new(0, 6)] }];
-        receiver.receive(Message::Offer { group: 0, disk: 0, entries }, &[]).unwrap();
+        receiver.receive(Message::Offer { group: 0, entries }, &[]).unwrap();
         receiver.looked_up(&[false]);
         let error = receiver.receive(Message::Data { group: 0 }, b"forged").unwrap_err();
         assert_eq!(error, ProtocolError::Name);

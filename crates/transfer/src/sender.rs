@@ -9,21 +9,15 @@ use std::collections::VecDeque;
 /// Most chunks in a group.
 const ENTRIES_MAX: usize = 8192;
 
-/// Chunks of one disk that are offered together. They can only be cleared ones.
-#[derive(Debug)]
+/// Chunks that are offered together. They can only be cleared ones.
+#[derive(Debug, Default)]
 pub struct Group {
-    disk: u16,
     entries: Vec<Entry>,
     chunks: Vec<Chunk>,
     bytes: usize,
 }
 
 impl Group {
-    /// Starts a group of chunks of the disk at this position.
-    pub fn new(disk: u16) -> Self {
-        Self { disk, entries: Vec::new(), chunks: Vec::new(), bytes: 0 }
-    }
-
     /// Adds a chunk under the tenant's name for it.
     pub fn add(&mut self, chunk: Cleared<Chunk>, key: &TenantKey) {
         let chunk = chunk.into_inner();
@@ -121,7 +115,7 @@ impl Sender {
         self.next = self.next.saturating_add(1);
         self.offered_bytes = self.offered_bytes.saturating_add(bytes_of(group.bytes));
         let entries = std::mem::take(&mut group.entries);
-        let message = Message::Offer { group: number, disk: group.disk, entries };
+        let message = Message::Offer { group: number, entries };
         self.offered.push_back((number, group));
         SenderAction::Send(message)
     }
