@@ -230,6 +230,10 @@ fn open_folder(path: &Path, options: &Options) -> Result<Bundle, Error> {
             descriptors.push((host, kind));
         }
     }
+    // Files of one name describe one machine: what an export writes has two descriptions.
+    let stem = |(path, _): &(PathBuf, Descriptor)| path.file_stem().map(std::ffi::OsStr::to_owned);
+    descriptors.sort_by_key(|(_, kind)| *kind);
+    descriptors.dedup_by(|next, kept| stem(next) == stem(kept));
     match descriptors.as_slice() {
         [(descriptor, kind)] => open_described(descriptor, path, *kind, Some(listing), options),
         [] => open_images(path, listing, options),

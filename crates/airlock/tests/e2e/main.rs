@@ -3,6 +3,7 @@
 //! missing fails its tests with the name of its package.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod demo;
 mod errors;
 mod help;

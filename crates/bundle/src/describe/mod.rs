@@ -13,8 +13,8 @@ use std::path::Path;
 /// Most disks that a descriptor may name; an address space has no room for more.
 const DISKS_MAX: usize = airlock_model::DISKS_MAX;
 
-/// The kinds of descriptors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kinds of descriptors, the ones that say most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Descriptor {
     Ovf,
     Vmx,
