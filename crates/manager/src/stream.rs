@@ -67,7 +67,7 @@ impl<'s> Stream<'s> {
         if self.group.is_empty() {
             return Ok(());
         }
-        let group = std::mem::replace(&mut self.group, Group::default());
+        let group = std::mem::take(&mut self.group);
         let action = self.sender.offer(group);
         self.act(action)?;
         while !self.sender.has_room() {
