@@ -56,7 +56,6 @@ mod field;
 mod fs;
 mod lvm;
 mod md;
-mod member;
 mod ntfs;
 mod overlay;
 mod partition;

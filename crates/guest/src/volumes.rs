@@ -1,11 +1,10 @@
 //! Divides the disks of a bundle into volumes, and each volume into places.
 
 use crate::detect::{Content, detect};
-use crate::member::MemberDisk;
 use crate::partition::{self, Oddities};
 use crate::window::Window;
 use crate::{Error, Replay, Survey, assemble, fs};
-use airlock_disk::BlockSource;
+use airlock_disk::{BlockSource, Part};
 use airlock_model::{
     Extent, MemberFile, MemberKind, PlaceKind, PlaceMapBuilder, Run, Space, Volume, subtract,
 };
@@ -108,7 +107,7 @@ fn divide<'d>(
     volumes: &mut Vec<Found<'d>>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let disk = MemberDisk { space, extent: member };
+    let disk = Part::new(space, member);
     let first_oddity = findings.oddities.0.len();
     let layout = partition::read(&disk, &mut findings.oddities)?;
     let in_space = |extent: Extent| Extent::new(member.offset.saturating_add(extent.offset), extent.length);

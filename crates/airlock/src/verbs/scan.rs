@@ -26,6 +26,7 @@ struct ScanJson<'s> {
     findings: &'s [Finding],
     findings_total: u64,
     oddities: Vec<OddityJson>,
+    replays: Vec<ReplayJson<'s>>,
     inventory: Inventory,
     stats: Stats,
 }
@@ -69,6 +70,14 @@ struct OddityJson {
     what: String,
     offset: u64,
     length: u64,
+}
+
+#[derive(Serialize)]
+struct ReplayJson<'s> {
+    volume: &'s str,
+    log: &'static str,
+    transactions: u64,
+    blocks: u64,
 }
 
 #[derive(Serialize)]
@@ -145,6 +154,12 @@ fn json<'s>(
         offset: oddity.extent.offset,
         length: oddity.extent.length,
     });
+    let replays = source.survey().replays.iter().map(|replay| ReplayJson {
+        volume: &replay.volume,
+        log: replay.log,
+        transactions: replay.transactions,
+        blocks: replay.blocks,
+    });
     let coverage = &report.coverage;
     ScanJson {
         schema: "airlock.scan/1",
@@ -155,6 +170,7 @@ fn json<'s>(
         findings: limited(&report.findings, limit),
         findings_total: report.findings.len() as u64 + report.findings_omitted,
         oddities: oddities.collect(),
+        replays: replays.collect(),
         inventory: Inventory { packages: [], products: [] },
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
@@ -223,6 +239,12 @@ fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String
                 }
             }
         }
+    }
+    for replay in &source.survey().replays {
+        out.push_str(&format!(
+            "  {}: {} replayed, {} transactions\n",
+            replay.volume, replay.log, replay.transactions
+        ));
     }
     out.push_str("\nPlaces\n");
     for (kind, bytes) in &report.places {
