@@ -4,6 +4,7 @@
 //! caller says, and no more than [`UNPACKED_MAX`]: a piece of a file system is small.
 
 mod lznt1;
+mod lzo;
 
 use airlock_model::Codec;
 use miniz_oxide::inflate::TINFLStatus;
@@ -46,6 +47,8 @@ pub fn unpack(codec: Codec, stored: &[u8], unpacked: u64, into: &mut Vec<u8>) ->
         Codec::Lznt1 => lznt1::unpack(stored, into),
         Codec::Zlib => zlib(stored, into),
         Codec::Zstd => zstd(stored, into),
+        Codec::BtrfsLzo => lzo::btrfs(stored, into),
+        Codec::Lzo => lzo::block(stored, into).map(|(used, _)| used),
         _ => Err(UnpackError::Unsupported),
     }
 }
