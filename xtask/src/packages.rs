@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// What the tests run, apart from what every Debian system has.
 pub(crate) const TEST: &[&str] = &[
+    "btrfs-progs",
     "busybox-static",
     "cpio",
     "debootstrap",
@@ -23,10 +24,12 @@ pub(crate) const TEST: &[&str] = &[
     "procps",
     "python3",
     "python3-pip",
+    "squashfs-tools",
     "strace",
     "syslinux",
     "syslinux-common",
     "xfsprogs",
+    "xorriso",
 ];
 
 /// What the benchmarks run beside that.

@@ -2,17 +2,16 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, ext, fat, fs, ntfs, xfs};
+use crate::{Error, btrfs, ext, fat, fs, ntfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
 const HEAD_BYTES: usize = 72 << 10;
 
 /// Name, offset, magic of volumes that are kept raw and named for people and policies.
-const NAMED: [(&str, usize, &[u8]); 19] = [
+const NAMED: &[(&str, usize, &[u8])] = &[
     ("exfat", 3, b"EXFAT   "),
     ("refs", 3, b"ReFS\0\0\0\0"),
-    ("btrfs", 65_600, b"_BHRfS_M"),
     ("lvm2", 24, b"LVM2 001"),
     ("lvm2", 536, b"LVM2 001"),
     ("lvm2", 1048, b"LVM2 001"),
@@ -64,6 +63,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if has(&head, 0, b"XFSB") {
         return Ok(understood("xfs", xfs::read));
     }
+    if has(&head, 65_600, b"_BHRfS_M") {
+        return Ok(understood("btrfs", btrfs::read));
+    }
     if has(&head, 3, b"NTFS    ") {
         return Ok(understood("ntfs", ntfs::read));
     }
@@ -97,6 +99,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if fat::has_copy(volume) {
         return Ok(understood("vfat", fat::read));
+    }
+    if btrfs::has_copy(volume) {
+        return Ok(understood("btrfs", btrfs::read));
     }
     Ok(plain("unknown", PlaceKind::Raw))
 }

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! disk ─ partition tables ─┬─ PartitionTable, Gap            volume "disk"
-//!                          ├─ p1: swap, LUKS, btrfs, unknown  one place: Swap, Encrypted, Raw
-//!                          └─ p2: ext2/3/4, xfs, ntfs, vfat   Metadata, Free, and for every file
+//!                          ├─ p1: swap, LUKS, unknown         one place: Swap, Encrypted, Raw
+//!                          └─ p2: ext4, xfs, btrfs, ntfs, …   Metadata, Free, and for every file
 //!                                                             File and Slack, or a view
 //! ```
 //!
@@ -47,6 +47,7 @@
 
 mod assemble;
 mod bits;
+mod btrfs;
 mod checksum;
 mod codec;
 mod detect;
@@ -85,7 +86,7 @@ pub struct Oddity {
 pub struct Replay {
     /// The volume, such as `p1`.
     pub volume: String,
-    /// Which log: `jbd2`, `xfs`.
+    /// Which log: `jbd2`, `xfs`, `btrfs`.
     pub log: &'static str,
     /// Transactions that were replayed.
     pub transactions: u64,

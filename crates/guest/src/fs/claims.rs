@@ -1,6 +1,6 @@
 //! Who claims which blocks, and who has them in the end.
 
-use crate::field::word;
+use crate::field::{narrow, word};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Owner of what belongs to the file system itself.
@@ -78,6 +78,13 @@ impl Claims {
     /// Returns how many claims there are.
     pub(crate) fn len(&self) -> usize {
         self.list.len()
+    }
+
+    /// Returns `count` claims from the one at `first` on.
+    pub(crate) fn of(&self, first: u32, count: u32) -> &[Claim] {
+        let first = narrow(u64::from(first));
+        let end = first.saturating_add(narrow(u64::from(count)));
+        self.list.get(first..end).unwrap_or_default()
     }
 
     /// Returns whether claims were left out because there were too many.
@@ -314,7 +321,6 @@ impl Settled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::narrow;
 
     fn check(claims: &[(u64, u32, u32)], expected: &[(u64, u32, u32)], contested: u64) {
         let mut list = Claims::new(100, 1000);

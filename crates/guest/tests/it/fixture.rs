@@ -87,7 +87,8 @@ pub(crate) struct Reference {
 
 /// Returns the regular files of a tree.
 pub(crate) fn references(root: &Path) -> Vec<Reference> {
-    let mut files: BTreeMap<u64, Reference> = BTreeMap::new();
+    // Subvolumes of btrfs are devices of their own.
+    let mut files: BTreeMap<(u64, u64), Reference> = BTreeMap::new();
     let mut stack = vec![root.to_path_buf()];
     while let Some(directory) = stack.pop() {
         for entry in fs::read_dir(&directory).expect("directory") {
@@ -98,7 +99,7 @@ pub(crate) fn references(root: &Path) -> Vec<Reference> {
             } else if metadata.is_file() {
                 let inner = path.strip_prefix(root).expect("inside").as_os_str();
                 let inner = [b"/", inner.as_bytes()].concat();
-                let reference = files.entry(metadata.ino()).or_insert_with(|| Reference {
+                let reference = files.entry((metadata.dev(), metadata.ino())).or_insert_with(|| Reference {
                     paths: Vec::new(),
                     bytes: fs::read(&path).expect("read"),
                 });

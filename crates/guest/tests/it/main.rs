@@ -1,5 +1,6 @@
 //! Surveys of disks that real tools made, through the crate's boundary.
 
+mod btrfs;
 mod debugfs;
 mod ext;
 mod fat;
@@ -8,6 +9,7 @@ mod journal;
 mod managers;
 mod mount;
 mod mutate;
+mod mutate_btrfs;
 mod mutate_xfs;
 mod ntfs;
 mod partition;
