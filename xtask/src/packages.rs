@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 
 /// What the tests run, apart from what every Debian system has.
 pub(crate) const TEST: &[&str] = &[
+    "attr",
     "btrfs-progs",
     "busybox-static",
     "cpio",
     "debootstrap",
     "dosfstools",
     "e2fsprogs",
+    "exfat-fuse",
+    "exfatprogs",
     "fdisk",
     "g++",
     "gdisk",
@@ -21,6 +24,7 @@ pub(crate) const TEST: &[&str] = &[
     "mount",
     "mtools",
     "nbdkit",
+    "ntfs-3g",
     "procps",
     "python3",
     "python3-pip",
