@@ -85,6 +85,12 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if fat::is_named(&head) {
         return Ok(understood("vfat", fat::read));
     }
+    if has(&head, 9564, b"\x54\x19\x01\x00") || has(&head, 66_908, b"\x19\x01\x54\x19") {
+        return Ok(plain("ufs", PlaceKind::Raw));
+    }
+    if has(&volume.bytes_at(WHAT, 1 << 20, 4)?, 0, b"\x0d\xd0\x01\xc0") {
+        return Ok(plain("vmfs", PlaceKind::Raw));
+    }
     if is_zfs(volume)? {
         return Ok(plain("zfs", PlaceKind::Raw));
     }

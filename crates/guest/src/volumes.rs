@@ -117,7 +117,8 @@ fn divide<'d>(
     let Some(layout) = layout else {
         if member.length > 0 {
             let window = Window::new(space, member);
-            volumes.push(Found::look("whole".to_owned(), window, vec![member], findings));
+            let found = Found::look("whole".to_owned(), window, vec![member], findings);
+            slice(space, member, found, volumes, findings)?;
         }
         return Ok(());
     };
@@ -139,9 +140,53 @@ fn divide<'d>(
         if own != [extent] {
             findings.oddities.add(&label, "partition overlaps another one or a partition table", extent);
         }
-        volumes.push(Found::look(label, Window::new(space, extent), own, findings));
+        let found = Found::look(label, Window::new(space, extent), own, findings);
+        slice(space, member, found, volumes, findings)?;
+    }
+    // What only a table says that is not believed: its files are inspected all the same.
+    for (table, partition) in &layout.others {
+        let label = format!("{table} p{}", partition.number);
+        let window = Window::new(space, in_space(partition.extent));
+        let found = Found::look(label, window, Vec::new(), findings);
+        volumes.extend(Some(found).filter(|found| found.content.reader.is_some()));
     }
     place_extents(findings, volume, PlaceKind::Gap, &taken.take(member));
+    Ok(())
+}
+
+/// Adds a volume, or the partitions of a BSD disklabel on it.
+fn slice<'d>(
+    space: &'d dyn BlockSource,
+    member: Extent,
+    found: Found<'d>,
+    volumes: &mut Vec<Found<'d>>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let extent = found.window.extent();
+    let plain = found.content.name == "unknown" && !found.overlaps();
+    let label = if plain {
+        partition::disklabel(&found.window, extent.offset.saturating_sub(member.offset))?
+    } else {
+        None
+    };
+    let Some(partitions) = label else {
+        volumes.push(found);
+        return Ok(());
+    };
+    let mut taken = Taken::default();
+    for partition in partitions {
+        let letter = char::from_u32(u32::from('a').saturating_add(partition.number)).unwrap_or('?');
+        let name = format!("{}{letter}", found.label);
+        let offset = extent.offset.saturating_add(partition.extent.offset);
+        let part = Extent::new(offset, partition.extent.length);
+        let own = taken.take(part);
+        if own != [part] {
+            findings.oddities.add(&name, "partition overlaps another one", part);
+        }
+        volumes.push(Found::look(name, Window::new(space, part), own, findings));
+    }
+    let rest = taken.take(extent);
+    place_volume(findings, &found.label, "bsd", extent, &[(PlaceKind::Gap, rest)]);
     Ok(())
 }
 

@@ -47,8 +47,11 @@ pub(super) fn read(
                 }
                 Some(_) => {}
             }
-            let layout = layout(&whole, &primary, backup.as_ref(), oddities);
-            return Ok(Some(layout));
+            let mut found = layout(&whole, &primary, backup.as_ref(), oddities);
+            if let Some(backup) = backup.filter(|backup| backup.array != primary.array) {
+                found.doubt("backup", &layout(&whole, &backup, None, &mut Oddities::default()).partitions);
+            }
+            return Ok(Some(found));
         }
     }
     if !protective {
@@ -146,5 +149,5 @@ fn layout(disk: &Window<'_>, table: &Table, backup: Option<&Table>, oddities: &m
         }
         partitions.push(Partition { number, extent });
     }
-    Layout { scheme: "gpt", partitions, tables }
+    Layout { scheme: "gpt", partitions, tables, others: Vec::new() }
 }

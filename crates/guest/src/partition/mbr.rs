@@ -96,12 +96,13 @@ impl Mbr {
     }
 
     /// Notes partitions of a hybrid record that the GPT does not have.
-    pub(super) fn compare(&self, gpt: &Layout, oddities: &mut Oddities) {
-        for entry in &self.entries {
+    pub(super) fn compare(&self, gpt: &mut Layout, oddities: &mut Oddities) {
+        for (number, entry) in (1_u32..).zip(&self.entries) {
             let extent = entry.extent(0);
             let known = gpt.partitions.iter().any(|known| known.extent == extent);
             if entry.is_used() && entry.kind != PROTECTIVE && !known {
                 oddities.add("disk", "MBR and GPT disagree about a partition", extent);
+                gpt.doubt("mbr", &[Partition { number, extent }]);
             }
         }
     }
@@ -113,6 +114,7 @@ impl Mbr {
             scheme: "mbr",
             partitions: Vec::new(),
             tables: vec![Extent::new(0, SECTOR.min(whole.bytes()))],
+            others: Vec::new(),
         };
         let mut extended = None;
         for (number, entry) in (1_u32..).zip(self.entries) {

@@ -1,5 +1,6 @@
 //! Partition tables.
 
+mod bsd;
 mod crc32;
 mod gpt;
 mod mbr;
@@ -7,6 +8,8 @@ mod mbr;
 use crate::{Error, Oddity};
 use airlock_disk::BlockSource;
 use airlock_model::Extent;
+
+pub(crate) use bsd::read as disklabel;
 
 /// Most partitions of a disk; the kernel stops at 256.
 pub(crate) const PARTITIONS_MAX: usize = 1024;
@@ -29,6 +32,18 @@ pub(crate) struct Layout {
     pub(crate) partitions: Vec<Partition>,
     /// Where the tables are, in order of precedence.
     pub(crate) tables: Vec<Extent>,
+    /// What another table says that is not believed: which one, and partitions that are not among these.
+    pub(crate) others: Vec<(&'static str, Partition)>,
+}
+
+impl Layout {
+    /// Notes what another table says.
+    fn doubt(&mut self, table: &'static str, partitions: &[Partition]) {
+        let known = |other: &Partition| self.partitions.iter().any(|one| one.extent == other.extent);
+        let news: Vec<_> =
+            partitions.iter().filter(|other| !known(other)).map(|other| (table, *other)).collect();
+        self.others.extend(news);
+    }
 }
 
 /// Collects what is odd about the tables.
@@ -60,8 +75,8 @@ pub(crate) fn read(disk: &dyn BlockSource, oddities: &mut Oddities) -> Result<Op
             oddities.add("disk", "GPT without a protective MBR", sector);
             Ok(Some(gpt))
         }
-        (Some(gpt), Some(mbr)) if protective => {
-            mbr.compare(&gpt, oddities);
+        (Some(mut gpt), Some(mbr)) if protective => {
+            mbr.compare(&mut gpt, oddities);
             Ok(Some(gpt))
         }
         (gpt, Some(mbr)) => {
@@ -73,6 +88,7 @@ pub(crate) fn read(disk: &dyn BlockSource, oddities: &mut Oddities) -> Result<Op
             }
             let mut layout = mbr.layout(disk, oddities)?;
             if let Some(gpt) = gpt {
+                layout.doubt("gpt", &gpt.partitions);
                 layout.tables.extend(gpt.tables);
             }
             Ok(Some(layout))

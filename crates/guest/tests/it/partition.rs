@@ -149,7 +149,8 @@ fn damaged_and_contradicting_tables() {
         2,
         &["disk: MBR and GPT disagree about a partition"],
     );
-    // The kernel does not look for a GPT behind a plain MBR.
+    // The kernel does not look for a GPT behind a plain MBR. What the GPT says has a file system
+    // and is inspected as well.
     check(
         &|image| put(image, 446, &entry(0x83, 4096, 8192)),
         1,
@@ -365,4 +366,63 @@ fn a_file_system_smaller_than_its_partition_leaves_a_gap() {
     let note = file(&survey, "whole", b"/note").expect("note");
     assert_eq!(read_place(&disk, &note), b"a note");
     assert_eq!(get(&image, 1080, 2), b"\x53\xef");
+}
+
+/// A file system that one table knows and the other one does not.
+#[test]
+fn a_file_system_of_the_table_that_is_not_believed_is_inspected() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (image, tree) = (directory.path().join("disk"), directory.path().join("tree"));
+    std::fs::create_dir(&tree).expect("directory");
+    std::fs::write(tree.join("note"), b"only in one table").expect("write");
+    create(&image, 8 * MIB);
+    run("sgdisk", &["-n", "1:2048:+1M", text(&image)]);
+    run("mke2fs", &["-q", "-F", "-b", "1024", "-d", text(&tree), "-E", "offset=3145728", text(&image), "2M"]);
+    let mut entry = vec![0, 0, 0, 0, 0x83, 0, 0, 0];
+    entry.extend(6144_u32.to_le_bytes());
+    entry.extend(4096_u32.to_le_bytes());
+    put(&image, 446 + 16, &entry);
+    let disk = open(&image);
+    let survey = survey_checked(&disk);
+    let note = file(&survey, "mbr p2", b"/note").expect("a view");
+    assert!(note.view);
+    assert_eq!(read_place(&disk, &note), b"only in one table");
+}
+
+#[test]
+fn partitions_of_a_bsd_disklabel() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (image, tree) = (directory.path().join("disk"), directory.path().join("tree"));
+    std::fs::create_dir(&tree).expect("directory");
+    std::fs::write(tree.join("note"), b"on partition d").expect("write");
+    // Offsets that count from the slice, and from the disk.
+    for base in [0_u32, 64] {
+        create(&image, 8 * MIB);
+        let mut slice = vec![0, 0, 0, 0, 0xa5, 0, 0, 0];
+        slice.extend(64_u32.to_le_bytes());
+        slice.extend(16_000_u32.to_le_bytes());
+        put(&image, 446, &slice);
+        put(&image, 510, b"\x55\xaa");
+        let label = 65 * 512;
+        for at in [0, 132] {
+            put(&image, label + at, b"\x57\x45\x56\x82");
+        }
+        put(&image, label + 138, &8_u16.to_le_bytes());
+        for (number, sectors, first, kind) in
+            [(0_u64, 4000, 16, 7_u8), (2, 16_000, 0, 0), (3, 8000, 4032, 17)]
+        {
+            let mut entry = u32::to_le_bytes(sectors).to_vec();
+            entry.extend((base + first).to_le_bytes());
+            entry.extend([0, 0, 0, 0, kind, 0, 0, 0]);
+            put(&image, label + 148 + 16 * number, &entry);
+        }
+        let offset = format!("offset={}", (64 + 4032) * 512);
+        run("mke2fs", &["-q", "-F", "-b", "1024", "-d", text(&tree), "-E", &offset, text(&image), "3M"]);
+        let disk = open(&image);
+        let survey = survey_checked(&disk);
+        let labels: Vec<_> = survey.map.volumes().iter().map(|volume| volume.label.as_str()).collect();
+        assert_eq!(labels, ["disk", "p1", "p1a", "p1d"]);
+        let note = file(&survey, "p1d", b"/note").expect("a file");
+        assert_eq!(read_place(&disk, &note), b"on partition d");
+    }
 }
