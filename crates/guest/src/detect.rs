@@ -2,7 +2,7 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, btrfs, ext, fat, fs, ntfs, xfs};
+use crate::{Error, btrfs, exfat, ext, fat, fs, ntfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
@@ -10,7 +10,6 @@ const HEAD_BYTES: usize = 72 << 10;
 
 /// Name, offset, magic of volumes that are kept raw and named for people and policies.
 const NAMED: &[(&str, usize, &[u8])] = &[
-    ("exfat", 3, b"EXFAT   "),
     ("refs", 3, b"ReFS\0\0\0\0"),
     ("lvm2", 24, b"LVM2 001"),
     ("lvm2", 536, b"LVM2 001"),
@@ -69,6 +68,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if has(&head, 3, b"NTFS    ") {
         return Ok(understood("ntfs", ntfs::read));
     }
+    if has(&head, 3, b"EXFAT   ") {
+        return Ok(understood("exfat", exfat::read));
+    }
     if fat::is_there(volume, &head) {
         return Ok(understood("vfat", fat::read));
     }
@@ -108,6 +110,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if btrfs::has_copy(volume) {
         return Ok(understood("btrfs", btrfs::read));
+    }
+    if exfat::has_copy(volume) {
+        return Ok(understood("exfat", exfat::read));
     }
     Ok(plain("unknown", PlaceKind::Raw))
 }

@@ -51,6 +51,7 @@ mod btrfs;
 mod checksum;
 mod codec;
 mod detect;
+mod exfat;
 mod ext;
 mod fat;
 mod field;

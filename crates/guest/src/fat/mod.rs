@@ -8,10 +8,10 @@
 //! characters those above 0x7f are depends on the code page of whoever wrote them.
 
 mod boot;
-mod chain;
+pub(crate) mod chain;
 mod name;
 mod scan;
-mod table;
+pub(crate) mod table;
 
 use crate::Error;
 use crate::field::{has, le16, le32, quotient, word};

@@ -2,6 +2,7 @@
 
 mod btrfs;
 mod debugfs;
+mod exfat;
 mod ext;
 mod fat;
 mod fixture;
