@@ -2,7 +2,7 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, btrfs, exfat, ext, fat, fs, ntfs, xfs};
+use crate::{Error, btrfs, exfat, ext, fat, fs, iso9660, ntfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
@@ -70,6 +70,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if has(&head, 3, b"EXFAT   ") {
         return Ok(understood("exfat", exfat::read));
+    }
+    if iso9660::is_there(volume)? {
+        return Ok(understood("iso9660", iso9660::read));
     }
     if fat::is_there(volume, &head) {
         return Ok(understood("vfat", fat::read));

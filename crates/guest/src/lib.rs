@@ -56,6 +56,7 @@ mod ext;
 mod fat;
 mod field;
 mod fs;
+mod iso9660;
 mod lvm;
 mod md;
 mod ntfs;

@@ -3,7 +3,7 @@
 use crate::detect::{Content, detect};
 use crate::partition::{self, Oddities};
 use crate::window::Window;
-use crate::{Error, Replay, Survey, assemble, fs};
+use crate::{Error, Replay, Survey, assemble, fs, iso9660};
 use airlock_disk::{BlockSource, Part};
 use airlock_model::{
     Extent, MemberFile, MemberKind, PlaceKind, PlaceMapBuilder, Run, Space, Volume, subtract,
@@ -123,6 +123,13 @@ fn divide<'d>(
         return Ok(());
     };
     let mut taken = Taken::default();
+    let window = Window::new(space, member);
+    let hybrid = iso9660::is_there(&window).unwrap_or(false);
+    if hybrid {
+        // A disc that also starts as a disk: it has all bytes, and what its partitions have are views.
+        let own = taken.take(member);
+        volumes.push(Found::look("whole".to_owned(), window, own, findings));
+    }
     let tables = layout.tables.iter().filter_map(|table| in_space(*table).intersect(&member));
     let mut tables: Vec<Extent> = tables.flat_map(|table| taken.take(table)).collect();
     tables.sort_unstable();
@@ -137,7 +144,11 @@ fn divide<'d>(
         let label = format!("p{}", partition.number);
         let extent = in_space(partition.extent);
         let own = taken.take(extent);
-        if own != [extent] {
+        if hybrid && partition.extent.offset == 0 {
+            // The disc itself once more.
+            continue;
+        }
+        if own != [extent] && !hybrid {
             findings.oddities.add(&label, "partition overlaps another one or a partition table", extent);
         }
         let found = Found::look(label, Window::new(space, extent), own, findings);

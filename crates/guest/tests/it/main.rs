@@ -6,6 +6,7 @@ mod exfat;
 mod ext;
 mod fat;
 mod fixture;
+mod iso9660;
 mod journal;
 mod managers;
 mod mount;

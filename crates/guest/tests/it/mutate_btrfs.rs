@@ -10,7 +10,8 @@ use std::ops::Range;
 /// Finds the superblock and the blocks of trees.
 fn structures(bytes: &[u8], node: usize) -> Vec<Range<usize>> {
     const SUPERBLOCK: usize = 64 << 10;
-    let mut found = Vec::from([SUPERBLOCK..SUPERBLOCK + 4096]);
+    let superblock = SUPERBLOCK..SUPERBLOCK + 4096;
+    let mut found: Vec<_> = std::iter::once(superblock).collect();
     let uuid = &bytes[SUPERBLOCK + 32..SUPERBLOCK + 48];
     for start in (1 << 20..bytes.len() - node).step_by(4096) {
         if &bytes[start + 32..start + 48] == uuid && start != 64 << 20 {
