@@ -2,7 +2,7 @@
 
 use crate::field::{has, le16, le32, wide};
 use crate::window::Window;
-use crate::{Error, btrfs, exfat, ext, fat, fs, iso9660, ntfs, xfs};
+use crate::{Error, btrfs, exfat, ext, fat, fs, iso9660, ntfs, squashfs, xfs};
 use airlock_model::PlaceKind;
 
 /// Bytes at the start of a volume in which nearly every magic number lies.
@@ -17,7 +17,6 @@ const NAMED: &[(&str, usize, &[u8])] = &[
     ("lvm2", 1560, b"LVM2 001"),
     ("md", 0, b"\xfc\x4e\x2b\xa9"),
     ("md", 4096, b"\xfc\x4e\x2b\xa9"),
-    ("squashfs", 0, b"hsqs"),
     ("erofs", 1024, b"\xe2\xe1\xf5\xe0"),
     ("f2fs", 1024, b"\x10\x20\xf5\xf2"),
     ("iso9660", 32_769, b"CD001"),
@@ -64,6 +63,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     }
     if has(&head, 65_600, b"_BHRfS_M") {
         return Ok(understood("btrfs", btrfs::read));
+    }
+    if has(&head, 0, b"hsqs") {
+        return Ok(understood("squashfs", squashfs::read));
     }
     if has(&head, 3, b"NTFS    ") {
         return Ok(understood("ntfs", ntfs::read));

@@ -62,6 +62,7 @@ mod md;
 mod ntfs;
 mod overlay;
 mod partition;
+mod squashfs;
 mod utf16;
 mod volumes;
 mod window;

@@ -9,6 +9,7 @@ mod lzo;
 use airlock_model::Codec;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+use std::io::Read;
 use zstd::zstd_safe;
 
 /// Most bytes that a piece unpacks to. btrfs has 128 KiB, NTFS 64 KiB, squashfs 1 MiB.
@@ -49,7 +50,9 @@ pub fn unpack(codec: Codec, stored: &[u8], unpacked: u64, into: &mut Vec<u8>) ->
         Codec::Zstd => zstd(stored, into),
         Codec::BtrfsLzo => lzo::btrfs(stored, into),
         Codec::Lzo => lzo::block(stored, into).map(|(used, _)| used),
-        _ => Err(UnpackError::Unsupported),
+        Codec::Lz4 => lz4(stored, into),
+        Codec::Xz => xz(stored, into),
+        Codec::Lzma => lzma(stored, into),
     }
 }
 
@@ -69,8 +72,50 @@ fn zlib(stored: &[u8], into: &mut [u8]) -> Result<usize, UnpackError> {
 fn zstd(stored: &[u8], into: &mut [u8]) -> Result<usize, UnpackError> {
     let frame = zstd_safe::find_frame_compressed_size(stored).map_err(|_| UnpackError::Damaged)?;
     let bytes = stored.get(..frame).ok_or(UnpackError::Damaged)?;
-    zstd_safe::decompress(into, bytes).map_err(|_| UnpackError::Damaged)?;
+    let made = zstd_safe::decompress(into, bytes).map_err(|_| UnpackError::Damaged)?;
+    clear(into, made);
     Ok(frame)
+}
+
+/// Clears what is behind the bytes that a decoder made: some write more than they say.
+fn clear(into: &mut [u8], made: usize) {
+    into.get_mut(made..).unwrap_or_default().fill(0);
+}
+
+/// Unpacks a block, which has no end of its own.
+fn lz4(stored: &[u8], into: &mut [u8]) -> Result<usize, UnpackError> {
+    let made = lz4_flex::block::decompress_into(stored, into).map_err(|_| UnpackError::Damaged)?;
+    clear(into, made);
+    Ok(stored.len())
+}
+
+/// Most memory of a decoder, in KiB: squashfs has dictionaries of at most a block, which is 1 MiB.
+const MEMORY_KIB_MAX: u32 = 16 << 10;
+
+/// Reads all that fits.
+fn fill(mut reader: impl Read, into: &mut [u8]) -> Result<(), UnpackError> {
+    let mut made = 0_usize;
+    while let Some(rest) = into.get_mut(made..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(count) => made = made.saturating_add(count),
+            Err(_) => return Err(UnpackError::Damaged),
+        }
+    }
+    Ok(())
+}
+
+fn xz(mut stored: &[u8], into: &mut [u8]) -> Result<usize, UnpackError> {
+    let whole = stored.len();
+    fill(lzma_rust2::XzReader::new_mem_limit(&mut stored, false, MEMORY_KIB_MAX), into)?;
+    Ok(whole.saturating_sub(stored.len()))
+}
+
+fn lzma(mut stored: &[u8], into: &mut [u8]) -> Result<usize, UnpackError> {
+    let whole = stored.len();
+    let reader = lzma_rust2::LzmaReader::new_mem_limit(&mut stored, MEMORY_KIB_MAX, None);
+    fill(reader.map_err(|_| UnpackError::Damaged)?, into)?;
+    Ok(whole.saturating_sub(stored.len()))
 }
 
 #[cfg(test)]
@@ -99,5 +144,11 @@ mod tests {
         check(Codec::Zstd, &zstd, 40, Ok((used, &text)));
         check(Codec::Zstd, &zstd[..used - 1], 40, Err(UnpackError::Damaged));
         check(Codec::Zstd, &zstd, 39, Err(UnpackError::Damaged));
+        let short = zstd::bulk::compress(&text[..33], 3).expect("compress");
+        let padded = [&text[..33], &[0; 67]].concat();
+        check(Codec::Zstd, &short, 100, Ok((short.len(), &padded)));
+        let short = lz4_flex::block::compress(&text[..33]);
+        check(Codec::Lz4, &short, 100, Ok((short.len(), &padded)));
+        check(Codec::Lz4, &short, 32, Err(UnpackError::Damaged));
     }
 }

@@ -7,10 +7,13 @@ use crate::Error;
 use crate::field::{narrow, quotient, word};
 use crate::volumes::{Findings, as_runs};
 use crate::window::Window;
-use airlock_model::{Extent, PackedFile, PlaceKind, Run, Volume};
+use airlock_model::{Extent, Packed, PackedFile, PlaceKind, Run, Volume};
 
 /// Most runs of free space and of units that nobody owns; further ones are raw.
 const GAP_RUNS_MAX: usize = 8 << 20;
+
+/// What views of compressed files may cost: so often the bytes of the volume, and at least as much.
+const PACKED_VIEWS_MAX: (u64, u64) = (16, 1 << 30);
 
 /// The parts of a volume that no file has, in bytes of the disk.
 #[derive(Debug, Default)]
@@ -58,6 +61,7 @@ fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool
         extent: fs.window.extent(),
         block_bytes: word(fs.block_bytes),
     });
+    let (often, least) = PACKED_VIEWS_MAX;
     let mut files = Files {
         fs: &fs,
         settled: &settled,
@@ -66,6 +70,7 @@ fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool
         file: Vec::new(),
         slack: Vec::new(),
         view_bytes_left: fs.window.bytes(),
+        packed_left: fs.window.bytes().saturating_mul(often).max(least),
         own_named: 0,
         valid: u64::MAX,
         views,
@@ -82,7 +87,7 @@ fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool
         }
         files.finish(number, node, findings);
     }
-    let (own_named, views_left) = (files.own_named, files.view_bytes_left);
+    let (own_named, views_left) = (files.own_named, files.view_bytes_left.min(files.packed_left));
     if !views {
         add_rest(rest, volume, findings);
     }
@@ -187,6 +192,8 @@ struct Files<'s, 'd> {
     slack: Vec<Run>,
     /// Bytes that views may still repeat.
     view_bytes_left: u64,
+    /// What views of compressed files may still cost.
+    packed_left: u64,
     /// Files of the file system itself that a directory names.
     own_named: u64,
     /// Bytes that were written of the file at hand, if not all.
@@ -219,6 +226,12 @@ fn push_run(list: &mut Vec<Run>, window: &Window<'_>, run: Run) {
 /// Returns the number of bytes of a list of runs.
 fn bytes_of(runs: &[Run]) -> u64 {
     runs.iter().fold(0, |sum, run| sum.saturating_add(run.length))
+}
+
+/// Returns what it costs to inspect a view of a compressed file: its bytes; of small parts of a
+/// large piece, as in a fragment of squashfs, some of what the piece unpacks to.
+fn cost_of(packed: &[Packed]) -> u64 {
+    packed.iter().fold(0, |sum, piece| sum.saturating_add(piece.length.max(piece.unpacked >> 6)))
 }
 
 impl Files<'_, '_> {
@@ -289,6 +302,8 @@ impl Files<'_, '_> {
                 let end = ends.map_or(0, |run| run.logical.saturating_add(run.length));
                 map.place(volume, PlaceKind::Encrypted, path, node.size.max(end), &self.file);
             }
+            // All that is left of it is a view.
+            NodeKind::Packed if lost && self.file.is_empty() => {}
             NodeKind::Packed if lost => {
                 let size = self.file.last().map_or(0, |run| run.logical.saturating_add(run.length));
                 map.place(volume, PlaceKind::File, path, size, &self.file);
@@ -316,14 +331,19 @@ impl Files<'_, '_> {
     fn view(&mut self, number: u32, node: &Node, findings: &mut Findings) {
         self.own_named = self.own_named.saturating_add(u64::from(node.kind == NodeKind::Own));
         let runs = self.whole(number, node);
-        let bytes = bytes_of(&runs);
-        if bytes > self.view_bytes_left {
-            self.view_bytes_left = 0;
+        let packed = self.fs.packs.of(number);
+        let (left, cost) = if packed.is_empty() {
+            (&mut self.view_bytes_left, bytes_of(&runs))
+        } else {
+            (&mut self.packed_left, cost_of(packed))
+        };
+        let Some(rest) = left.checked_sub(cost) else {
+            *left = 0;
             return;
-        }
-        self.view_bytes_left = self.view_bytes_left.saturating_sub(bytes);
+        };
+        *left = rest;
         let path = self.paths.of(&self.fs.nodes, &self.fs.names, node);
-        let (volume, size, packed) = (self.volume, node.size, self.fs.packs.of(number));
+        let (volume, size) = (self.volume, node.size);
         if packed.is_empty() {
             findings.map.view(volume, path, size, &runs);
         } else {

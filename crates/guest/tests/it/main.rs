@@ -15,4 +15,5 @@ mod mutate_btrfs;
 mod mutate_xfs;
 mod ntfs;
 mod partition;
+mod squashfs;
 mod xfs;
