@@ -1,6 +1,6 @@
 //! What `airlock scan` finds, and where it says that it lies.
 
-use crate::support::{Bench, assert_all_reported, assert_coverage_sums, text_of, to_qcow2, u64_of};
+use crate::support::{Bench, assert_all_reported, assert_coverage_sums, converted, text_of, u64_of};
 use airlock_testkit::{Document, Encoding, Kind, PlantedDisk, PlantedDiskBuilder, Rng, Tree};
 use serde_json::Value;
 use std::path::Path;
@@ -34,14 +34,20 @@ fn check(shape: impl FnOnce(PlantedDiskBuilder) -> PlantedDiskBuilder, contents:
     }
     let again = scan(&bench, &disk, disk.image(), "4");
     assert!(verdict(&raw) == verdict(&again), "4 threads come to another verdict than 1");
-    for (name, options) in [
-        ("plain.qcow2", &[][..]),
-        ("zlib.qcow2", &["-c", "-o", "compression_type=zlib"]),
-        ("zstd.qcow2", &["-c", "-o", "compression_type=zstd,cluster_size=128k"]),
+    for (name, format, options) in [
+        ("plain.qcow2", "qcow2", &[][..]),
+        ("zlib.qcow2", "qcow2", &["-c", "-o", "compression_type=zlib"]),
+        ("zstd.qcow2", "qcow2", &["-c", "-o", "compression_type=zstd,cluster_size=128k"]),
+        ("sparse.vmdk", "vmdk", &[]),
+        ("stream.vmdk", "vmdk", &["-o", "subformat=streamOptimized"]),
+        ("dynamic.vhd", "vpc", &["-o", "force_size=on"]),
+        ("fixed.vhd", "vpc", &["-o", "subformat=fixed,force_size=on"]),
+        ("dynamic.vhdx", "vhdx", &[]),
+        ("dynamic.vdi", "vdi", &[]),
     ] {
-        let image = to_qcow2(disk.image(), bench.path(name), options);
+        let image = converted(disk.image(), bench.path(name), format, options);
         let other = scan(&bench, &disk, &image, "2");
-        assert_eq!(other["bundle"]["disks"][0]["format"], "qcow2");
+        assert_eq!(other["bundle"]["disks"][0]["format"], if format == "vpc" { "vhd" } else { format });
         for (raw, other) in verdict(&raw).into_iter().zip(verdict(&other)) {
             assert!(raw == other, "{name} comes to {other}\nraw to {raw}");
         }

@@ -362,15 +362,10 @@ pub(crate) fn assert_identical(one: &Path, other: &Path) {
     assert!(said.contains("identical"), "{said}");
 }
 
-/// Makes a qcow2 image of a raw one; `options` are those of `qemu-img convert`.
-pub(crate) fn to_qcow2(raw: &Path, to: PathBuf, options: &[&str]) -> PathBuf {
+/// Makes an image of another format of a raw one; `options` are those of `qemu-img convert`.
+pub(crate) fn converted(raw: &Path, to: PathBuf, format: &str, options: &[&str]) -> PathBuf {
     let tool = Tool::new("qemu-img").expect("qemu-img");
-    tool.args(["convert", "-f", "raw", "-O", "qcow2"])
-        .args(options)
-        .arg(raw)
-        .arg(&to)
-        .run()
-        .expect("convert");
+    tool.args(["convert", "-f", "raw", "-O", format]).args(options).arg(raw).arg(&to).run().expect("convert");
     to
 }
 
