@@ -125,7 +125,7 @@ impl Outcome<'_> {
                     clearance.add(&self.judgement, &extents);
                 }
                 Content::Data { record, .. } => {
-                    records.extend(record.map(|record| (member, record)));
+                    records.extend(record);
                     let kept = extents.iter().flat_map(|extent| subtract(*extent, held));
                     let passing: u64 = kept.map(|extent| extent.length).sum();
                     if let Some(reason) = self.judgement.unscannable() {

@@ -3,7 +3,7 @@
 use super::Progress;
 use airlock_model::{
     Action, ChunkRecord, Class, Coverage, Decision, DiskRoot, Extent, Finding, Member, MemberKind, PlaceKind,
-    Reason, RootBuilder, Site, Space,
+    Reason, Site, Space, SpaceRoots,
 };
 use airlock_policy::{Clearance, Effective, Tally};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,7 @@ pub(super) struct UnitSummary {
     pub(super) view: bool,
     pub(super) bytes: u64,
     pub(super) findings: Vec<Finding>,
-    /// What was read, with the member that it belongs to.
-    pub(super) records: Vec<(usize, ChunkRecord)>,
+    pub(super) records: Vec<ChunkRecord>,
     /// Member, class and bytes.
     pub(super) classes: Vec<(usize, Class, u64)>,
     pub(super) held: Vec<HeldExtent>,
@@ -80,7 +79,8 @@ pub(super) struct Collector<'p> {
     tally: Tally<'p>,
     findings: Vec<Finding>,
     omitted: u64,
-    members: Vec<(Coverage, RootBuilder)>,
+    coverage: Vec<Coverage>,
+    roots: SpaceRoots<'p>,
     places: BTreeMap<&'static str, u64>,
     held: Vec<HeldExtent>,
     clearance: Clearance,
@@ -92,12 +92,12 @@ pub(super) struct Collector<'p> {
 impl<'p> Collector<'p> {
     pub(super) fn new(policy: &'p Effective, site: Site, space: &'p Space) -> Self {
         let of = |member: &Member| Coverage { total: member.size, ..Coverage::default() };
-        let members = space.members().iter().map(|member| (of(member), RootBuilder::default()));
         Self {
             tally: Tally::new(policy, site),
             findings: Vec::new(),
             omitted: 0,
-            members: members.collect(),
+            coverage: space.members().iter().map(of).collect(),
+            roots: SpaceRoots::new(space),
             places: BTreeMap::new(),
             held: Vec::new(),
             clearance: Clearance::default(),
@@ -120,10 +120,10 @@ impl<'p> Collector<'p> {
             if !unit.view {
                 *self.places.entry(unit.kind.name()).or_default() += unit.bytes;
                 for (member, class, bytes) in unit.classes {
-                    self.members[member].0.add(class, bytes);
+                    self.coverage[member].add(class, bytes);
                 }
-                for (member, record) in unit.records {
-                    self.members[member].1.add(in_member(record, self.space.extent(member).offset));
+                for record in unit.records {
+                    self.roots.add(record);
                 }
                 self.clearance.absorb(unit.clearance);
             }
@@ -155,11 +155,9 @@ impl<'p> Collector<'p> {
         for finding in &mut self.findings {
             finding.disk_offset = finding.disk_offset.and_then(|address| offset_of(self.space, address));
         }
-        let finish = |(coverage, root): (Coverage, RootBuilder)| MemberReport {
-            root: root.finish(coverage.total),
-            coverage,
-        };
-        let members: Vec<MemberReport> = self.members.into_iter().map(finish).collect();
+        let members = self.roots.finish().into_iter().zip(self.coverage);
+        let members: Vec<MemberReport> =
+            members.map(|(root, coverage)| MemberReport { root, coverage }).collect();
         let mut coverage = Coverage::default();
         for member in &members {
             coverage.merge(&member.coverage);
@@ -176,12 +174,6 @@ impl<'p> Collector<'p> {
             decision: self.decision,
         }
     }
-}
-
-/// Returns a record with extents that count in the member that begins at `start`.
-fn in_member(mut record: ChunkRecord, start: u64) -> ChunkRecord {
-    record.extents.iter_mut().for_each(|extent| extent.offset -= start);
-    record
 }
 
 /// Returns the offset of an address on its disk; a file of a bundle has no disk.
