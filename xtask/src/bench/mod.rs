@@ -65,7 +65,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             println!("\n{table}");
             // A part of the contenders is for looking, not for the record.
             if only.is_none() {
-                let section = report::section(title, wish.runs, &disk, &contenders, &table)?;
+                let section = report::section(name, title, wish.runs, &disk, &contenders, &table)?;
                 report::write(name, &section)?;
             }
         }

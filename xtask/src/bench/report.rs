@@ -47,8 +47,9 @@ pub(super) fn table(rows: &[Row], bytes: u64) -> String {
     text
 }
 
-/// Returns the section of one benchmark.
+/// Returns the section of the benchmark that `cargo xtask bench NAME` runs.
 pub(super) fn section(
+    name: &str,
     title: &str,
     runs: usize,
     disk: &str,
@@ -57,7 +58,7 @@ pub(super) fn section(
 ) -> Result<String> {
     let mut text = format!("## {title}\n\n");
     let date = output(&mut command("date", &["-u", "+%F"]))?;
-    let _ = writeln!(text, "{}, median of {runs}, {disk}.\n", date.trim());
+    let _ = writeln!(text, "`cargo xtask bench {name}`, {}, median of {runs}, {disk}.\n", date.trim());
     let _ = writeln!(text, "{}\n\n{table}", machine()?);
     text.push_str("Commands:\n\n```sh\n");
     for contender in contenders {
