@@ -134,6 +134,18 @@ pub(crate) struct RuleArgs {
     pub(crate) findings_limit: usize,
 }
 
+/// What is remembered between inspections.
+#[derive(Debug, Args)]
+pub(crate) struct MemoArgs {
+    /// Where to remember what was inspected and clean, so that it need not be inspected again; in the
+    /// XDG cache folder when left out.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_MEMO")]
+    pub(crate) memo: Option<PathBuf>,
+    /// Remember nothing, and inspect everything.
+    #[arg(long, env = "AIRLOCK_NO_MEMO", conflicts_with = "memo")]
+    pub(crate) no_memo: bool,
+}
+
 /// Flags of `scan`.
 #[derive(Debug, Args)]
 pub(crate) struct ScanArgs {
@@ -143,6 +155,9 @@ pub(crate) struct ScanArgs {
     /// What it is scanned with.
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
+    /// What is remembered.
+    #[command(flatten)]
+    pub(crate) memo: MemoArgs,
     /// Threads; as many as there are processors when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -168,6 +183,9 @@ pub(crate) struct TransferArgs {
     /// What it is inspected with.
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
+    /// What is remembered.
+    #[command(flatten)]
+    pub(crate) memo: MemoArgs,
     /// The other site's policy, where DEST is a directory; the built-in one when left out.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_DEST_POLICY")]
     pub(crate) dest_policy: Option<PathBuf>,

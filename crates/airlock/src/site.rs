@@ -1,7 +1,8 @@
 //! What belongs to this site: its keys, its policy, what it inspects with.
 
-use crate::cli::{RuleArgs, SourceArgs, SourceFormat};
+use crate::cli::{MemoArgs, RuleArgs, SourceArgs, SourceFormat};
 use crate::failure::{Code, Failure};
+use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
 use airlock_checks::{Rules, malware::HashList};
 use airlock_evidence::SiteKey;
 use airlock_manager::{Source, SourceOptions};
@@ -100,6 +101,39 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
         ));
     }
     Ok(Arc::new(Rules::new(*key, hashes)))
+}
+
+/// Opens what this site remembers of earlier inspections. That it cannot be opened only matters to
+/// someone who asked for it.
+pub(crate) fn memo(args: &MemoArgs, home: &Path) -> Result<Option<Memo>, Failure> {
+    let Some(path) = args.memo.clone().or_else(memo_path).filter(|_| !args.no_memo) else { return Ok(None) };
+    let key = own_key(home, "memo.key")?;
+    match Memo::open(&path, &key, MEMO_BYTES) {
+        Ok(memo) => {
+            if memo.found() == Found::Replaced {
+                crate::output::note(&format!(
+                    "note: the memo {} was damaged or of another site; it is started anew",
+                    path.display()
+                ));
+            }
+            Ok(Some(memo))
+        }
+        Err(error) if args.memo.is_some() => Err(Failure::io("open memo", &path, &error)),
+        Err(error) => {
+            tracing::info!(path = %path.display(), %error, "there is no memo; everything is inspected");
+            Ok(None)
+        }
+    }
+}
+
+/// Returns where the memo is unless somebody says otherwise: a cache, which may be removed.
+fn memo_path() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    variable("AIRLOCK_HOME")
+        .or_else(|| cache().map(|path| path.join("airlock")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/airlock")))
+        .map(|folder| folder.join("memo"))
 }
 
 /// Opens what is to be inspected. `disk` takes a file of unknown content as a raw disk.

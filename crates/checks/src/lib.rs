@@ -4,6 +4,7 @@
 pub mod detectors;
 pub mod financial;
 pub mod malware;
+pub mod memo;
 pub mod regulated;
 mod rules;
 pub mod secrets;
@@ -11,6 +12,6 @@ mod station;
 
 pub use rules::Rules;
 pub use station::{
-    Early, FINDINGS_MAX, HeldExtent, MemberReport, NoSink, Outcome, Progress, RETAINED_BYTES, Report, Sink,
-    Station, StationError, UNIT_BYTES,
+    Early, FINDINGS_MAX, HeldExtent, MemberReport, Names, NoSink, Outcome, Progress, RETAINED_BYTES, Report,
+    Sink, Station, StationError, UNIT_BYTES,
 };

@@ -7,6 +7,7 @@ use crate::sealed_disk::{Placement, SealedDisk};
 use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{Director, Error};
+use airlock_checks::memo::Memo;
 use airlock_model::{
     ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, Space, SpaceRoots, TenantKey, subtract,
 };
@@ -26,6 +27,8 @@ pub(crate) struct Chamber {
     pub(crate) effective: Effective,
     pub(crate) tenant_key: TenantKey,
     pub(crate) wrapping: Key,
+    /// What of this tenant was inspected before.
+    pub(crate) memo: Arc<Memo>,
     pub(crate) transfer_key: Key,
     pub(crate) next_segment: Arc<AtomicU32>,
     pub(crate) streams: AtomicUsize,
@@ -51,8 +54,6 @@ pub(crate) struct Content {
     pub(crate) arriving: Arriving,
     /// Whether nothing more comes.
     pub(crate) ended: bool,
-    /// Names of files that were judged and in which nothing was found.
-    pub(crate) spotless: Vec<[u8; 32]>,
 }
 
 impl Content {
@@ -106,8 +107,6 @@ impl Content {
 pub(crate) struct Arrival {
     pub(crate) chunks: Arc<Vec<Stored>>,
     pub(crate) placements: Vec<Placement>,
-    /// Names of files in which nothing was found, to be remembered with the seal.
-    pub(crate) spotless: Vec<[u8; 32]>,
 }
 
 impl Chamber {
@@ -125,7 +124,7 @@ impl Chamber {
     pub(crate) fn arrival(&self) -> Arrival {
         let content = std::mem::take(&mut *self.content());
         let placements = content.placements.into_values().collect();
-        Arrival { chunks: Arc::new(content.chunks), placements, spotless: content.spotless }
+        Arrival { chunks: Arc::new(content.chunks), placements }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::arriving::{Arriving, Next, Part};
 use crate::chamber::{Chamber, Content};
 use crate::segment::{Bytes, Segments, Stored};
 use crate::{Director, Error};
+use airlock_checks::memo::Tag;
 use airlock_checks::{Early, Outcome, Station};
 use airlock_disk::{BlockSource, Error as DiskError, Format, Span, SpanKind, check_range};
 use airlock_model::{Extent, Place};
@@ -231,8 +232,7 @@ impl Director {
     /// Judges files until everything has arrived, or until what is known of the disk is outdated.
     fn judge_ready(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
         let source = self.incomplete(chamber);
-        let judged_by = self.judged_by(chamber);
-        // The name of the file in work, unless its verdict is from an earlier transfer.
+        // The tag of the file in work, unless its verdict is from an earlier transfer.
         let fresh = Cell::new(None);
         let mut next = || {
             source.lacking.store(false, Ordering::Relaxed);
@@ -241,20 +241,19 @@ impl Director {
                 chamber.caught_up.notify_all();
             }
             let place = early.survey().map.get(index)?;
-            let name = name_of(&judged_by, &chamber.content(), &place);
-            // A name says nothing of how a file is packed.
-            let plain = place.packed.is_empty();
-            let known = plain
+            let tag = tag_of(station, &chamber.content(), &place);
+            // A tag says nothing of how a file is packed.
+            let known = place.packed.is_empty()
                 && chamber.vault_has_chunks
-                && self.ledger.is_spotless(&chamber.tenant, &name).unwrap_or(false);
-            fresh.set((!known).then_some(name));
+                && tag.is_some_and(|tag| chamber.memo.knows(tag));
+            fresh.set(tag.filter(|_| !known));
             Some((index, known))
         };
         // What was judged without all of its bytes is judged again at the end.
         let mut take = |outcome: &Outcome<'_>| {
             let whole = !source.lacking.load(Ordering::Relaxed);
-            if let Some(name) = fresh.take().filter(|_| whole && outcome.is_spotless()) {
-                chamber.content().spotless.push(name);
+            if let Some(tag) = fresh.take().filter(|_| whole && outcome.is_spotless()) {
+                chamber.memo.remember(tag);
             }
             whole
         };
@@ -264,7 +263,6 @@ impl Director {
     /// Judges long files while they arrive, as long as they come in order.
     fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
         let source = Incomplete { patient: true, ..self.incomplete(chamber) };
-        let judged_by = self.judged_by(chamber);
         let current = Cell::new(0);
         let mut next = || {
             source.lacking.store(false, Ordering::Relaxed);
@@ -272,12 +270,11 @@ impl Director {
                 let (index, _) = wait_for(chamber, Arriving::next_long)?;
                 current.set(index);
                 let place = early.survey().map.get(index)?;
-                let hint = beginning_of(&judged_by, &chamber.content(), &place);
-                let likely = |hint| self.ledger.is_spotless(&chamber.tenant, &hint).unwrap_or(false);
-                if !chamber.vault_has_chunks || !hint.is_some_and(likely) {
+                let hint = beginning_of(station, &chamber.content(), &place);
+                if !chamber.vault_has_chunks || !hint.is_some_and(|hint| chamber.memo.knows(hint)) {
                     return Some((index, false));
                 }
-                // Likely a file that need not be read: its name is known when it is complete.
+                // Likely a file that need not be read: its tag is known when it is complete.
                 chamber.content().arriving.give_up(index);
             }
         };
@@ -289,29 +286,19 @@ impl Director {
             } else if let Some(place) =
                 early.survey().map.get(current.get()).filter(|_| outcome.is_spotless())
             {
-                let name = name_of(&judged_by, &content, &place);
-                let hint = beginning_of(&judged_by, &content, &place);
-                content.spotless.extend([Some(name), hint].into_iter().flatten());
+                let tags = [tag_of(station, &content, &place), beginning_of(station, &content, &place)];
+                tags.into_iter().flatten().for_each(|tag| chamber.memo.remember(tag));
             }
             whole
         };
         station.judge_files(&source, early, &mut next, &mut take);
     }
-
-    /// Returns what all names of files begin with: the rules and the policy that a verdict is by.
-    fn judged_by(&self, chamber: &Chamber) -> blake3::Hasher {
-        let mut hasher = blake3::Hasher::new_derive_key("airlock 1 spotless file");
-        hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
-        hasher.update(&self.rules.digest());
-        hasher.update(chamber.effective.digest().to_string().as_bytes());
-        hasher
-    }
 }
 
-/// Names the content of a file together with all that its verdict depends on: the chunks that it
-/// consists of, where its holes are, and what it is judged by.
-fn name_of(judged_by: &blake3::Hasher, content: &Content, place: &Place<'_>) -> [u8; 32] {
-    let mut hasher = judged_by.clone();
+/// Returns the tag of a file: its chunks, where its holes are, and what it is judged by.
+fn tag_of(station: &Station<'_>, content: &Content, place: &Place<'_>) -> Option<Tag> {
+    let mut hasher = station.tags()?.clone();
+    hasher.update(b"chunks of a file");
     hasher.update(&place.size.to_le_bytes());
     for run in place.runs {
         hasher.update(&run.logical.to_le_bytes());
@@ -323,19 +310,19 @@ fn name_of(judged_by: &blake3::Hasher, content: &Content, place: &Place<'_>) -> 
             hasher.update(&part.extent.length.to_le_bytes());
         }
     }
-    *hasher.finalize().as_bytes()
+    Some(Tag::of(&hasher))
 }
 
-/// Names the beginning of a long file. That is no verdict, and only tells whether to wait for its
-/// end; it cannot be taken for the name of a file.
-fn beginning_of(judged_by: &blake3::Hasher, content: &Content, place: &Place<'_>) -> Option<[u8; 32]> {
+/// Returns a tag of the beginning of a long file. That is no verdict, and only tells whether to wait
+/// for its end; it cannot be taken for the tag of a file.
+fn beginning_of(station: &Station<'_>, content: &Content, place: &Place<'_>) -> Option<Tag> {
     let run = place.runs.first()?;
     let part = content.arriving.parts(run.extent()).next()?;
     let chunk = content.chunk(part.chunk).filter(|_| part.extent.offset == run.disk)?;
-    let mut hasher = judged_by.clone();
+    let mut hasher = station.tags()?.clone();
     hasher.update(b"begins with");
     hasher.update(&chunk.id.0);
-    Some(*hasher.finalize().as_bytes())
+    Some(Tag::of(&hasher))
 }
 
 /// Waits for the next file to judge. There is none at the end, and once the survey is outdated.

@@ -32,9 +32,6 @@ create table if not exists vm (
 create table if not exists chunk (
     tenant text not null, id blob not null, sealed blob not null, primary key (tenant, id)
 ) strict, without rowid;
-create table if not exists spotless (
-    tenant text not null, name blob not null, primary key (tenant, name)
-) strict, without rowid;
 pragma user_version = 1;
 ";
 
@@ -80,8 +77,6 @@ pub(crate) struct Sealing<'a> {
     pub(crate) vm: &'a str,
     pub(crate) state: &'a str,
     pub(crate) now: u64,
-    /// Names of files in which nothing was found.
-    pub(crate) spotless: &'a [[u8; 32]],
 }
 
 /// The database.
@@ -258,14 +253,6 @@ impl Ledger {
         Ok(self.lock().query_row(sql, [tenant], |row| row.get(0))?)
     }
 
-    /// Returns whether a file of this name was in a VM of this tenant, and nothing was found in it.
-    pub(crate) fn is_spotless(&self, tenant: &str, name: &[u8; 32]) -> Result<bool, Error> {
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("select 1 from spotless where tenant = ?1 and name = ?2")?;
-        Ok(statement.exists(params![tenant, name])?)
-    }
-
     /// Looks chunks up that this tenant has proven.
     pub(crate) fn find_chunks(
         &self,
@@ -301,14 +288,6 @@ impl Ledger {
                 let plain = zeroize::Zeroizing::new(postcard::to_stdvec(chunk).expect("plain data"));
                 let sealed = keys::wrap(wrapping, &chunk.id.0, &plain);
                 insert.execute(params![sealing.tenant, chunk.id.0, sealed])?;
-            }
-        }
-        {
-            let mut insert = transaction.prepare_cached("insert or ignore into spotless values (?1, ?2)")?;
-            let mut names: Vec<&[u8; 32]> = sealing.spotless.iter().collect();
-            names.sort_unstable();
-            for name in names {
-                insert.execute(params![sealing.tenant, name])?;
             }
         }
         transaction.execute(

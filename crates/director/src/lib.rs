@@ -50,6 +50,7 @@ pub use server::Server;
 pub use vault::{Check, VaultVm};
 
 use airlock_checks::Rules;
+use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
 use airlock_evidence::SiteKey;
 use airlock_link::{Authority, Identity};
 use airlock_model::TenantKey;
@@ -97,6 +98,7 @@ pub struct Director {
     ledger: Ledger,
     segments: Arc<Segments>,
     live: Mutex<HashMap<[u8; 16], Arc<Chamber>>>,
+    memos: Mutex<HashMap<String, Arc<Memo>>>,
     _lock: File,
 }
 
@@ -104,7 +106,7 @@ impl Director {
     /// Opens a directory, makes what is missing, and finishes what a crash left half done.
     pub fn open(config: Config) -> Result<Self, Error> {
         let directory = config.directory;
-        for folder in ["tenants", "chamber", "segments", "manifests", "evidence", "tls"] {
+        for folder in ["tenants", "chamber", "segments", "manifests", "evidence", "memo", "tls"] {
             let path = directory.join(folder);
             std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         }
@@ -115,7 +117,8 @@ impl Director {
             key: SiteKey::from_seed(&keys::load_or_create(&directory.join("site.key"))?),
             ledger: Ledger::open(&directory.join("state.db"))?,
             segments: Arc::new(Segments::new(directory.join("segments"))),
-            live: Mutex::new(HashMap::new()),
+            live: Mutex::default(),
+            memos: Mutex::default(),
             policy,
             policy_yaml: config.policy_yaml,
             rules: config.rules,
@@ -171,6 +174,23 @@ impl Director {
 
     fn wrapping_key(&self, tenant: &str) -> Result<Key, Error> {
         keys::load_or_create(&self.directory.join("tenants").join(format!("{tenant}.wrap.key")))
+    }
+
+    /// Returns what is remembered of a tenant's content. It is of no use without the tenant's key.
+    fn memo(&self, tenant: &str) -> Result<Arc<Memo>, Error> {
+        let mut memos = self.memos.lock().expect("no holder of this lock panics");
+        if let Some(memo) = memos.get(tenant) {
+            return Ok(Arc::clone(memo));
+        }
+        let key = blake3::derive_key("airlock 2026-11 memo of a tenant", &self.tenant_key(tenant)?.0);
+        let path = self.directory.join("memo").join(format!("{tenant}.memo"));
+        let memo = Memo::open(&path, &key, MEMO_BYTES).map_err(Error::file("open", &path))?;
+        if memo.found() == Found::Replaced {
+            tracing::warn!(tenant, "the memo was damaged or of other keys; it is started anew");
+        }
+        let memo = Arc::new(memo);
+        memos.insert(tenant.to_owned(), Arc::clone(&memo));
+        Ok(memo)
     }
 
     /// Destroys everything that a transfer has brought: first its key, then the bytes.

@@ -1,6 +1,7 @@
 //! A disk whose bytes lie in sealed chunks: the chamber's view and the vault's.
 
 use crate::segment::{Bytes, Segments, Stored};
+use airlock_checks::Names;
 use airlock_disk::{BlockSource, Error, Format, Span, SpanKind, check_range};
 use airlock_model::Extent;
 use std::collections::VecDeque;
@@ -32,6 +33,12 @@ pub(crate) struct SealedDisk {
     chunks: Arc<Vec<Stored>>,
     segments: Arc<Segments>,
     cache: Mutex<VecDeque<(u32, Arc<Bytes>)>>,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.disk + u64::from(self.length)
+    }
 }
 
 impl std::fmt::Debug for SealedDisk {
@@ -108,6 +115,27 @@ impl SealedDisk {
     }
 }
 
+impl Names for SealedDisk {
+    fn name(&self, extent: Extent, into: &mut blake3::Hasher) -> u64 {
+        let first = self.pieces.partition_point(|piece| piece.end() <= extent.offset);
+        let mut present = 0;
+        for piece in self.pieces[first..].iter().take_while(|piece| piece.disk < extent.end()) {
+            let whole = Extent::new(piece.disk, u64::from(piece.length));
+            let Some((shared, chunk)) = whole.intersect(&extent).zip(self.chunks.get(piece.chunk as usize))
+            else {
+                continue;
+            };
+            into.update(&chunk.id.0);
+            into.update(&(u64::from(piece.within) + (shared.offset - piece.disk)).to_le_bytes());
+            into.update(&shared.offset.to_le_bytes());
+            into.update(&shared.length.to_le_bytes());
+            present += shared.length;
+        }
+        into.update(&present.to_le_bytes());
+        present
+    }
+}
+
 impl BlockSource for SealedDisk {
     fn size(&self) -> u64 {
         self.size
@@ -118,7 +146,7 @@ impl BlockSource for SealedDisk {
         let length = buffer.len() as u64;
         let end = offset + length;
         buffer.fill(0);
-        let first = self.pieces.partition_point(|piece| piece.disk + u64::from(piece.length) <= offset);
+        let first = self.pieces.partition_point(|piece| piece.end() <= offset);
         for piece in self.pieces[first..].iter().take_while(|piece| piece.disk < end) {
             let extent = Extent::new(piece.disk, u64::from(piece.length));
             let wanted = Extent::new(offset, length);
@@ -141,7 +169,7 @@ impl BlockSource for SealedDisk {
 
     fn span_at(&self, offset: u64) -> Result<Span, Error> {
         check_range(self.size, offset, &[0])?;
-        let next = self.pieces.partition_point(|piece| piece.disk + u64::from(piece.length) <= offset);
+        let next = self.pieces.partition_point(|piece| piece.end() <= offset);
         let Some(piece) = self.pieces.get(next) else {
             return Ok(Span { kind: SpanKind::Zero, length: self.size - offset });
         };

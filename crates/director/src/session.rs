@@ -155,6 +155,7 @@ impl Director {
             effective,
             tenant_key: self.tenant_key(tenant)?,
             wrapping: self.wrapping_key(tenant)?,
+            memo: self.memo(tenant)?,
             transfer_key,
             next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
             streams: AtomicUsize::new(0),

@@ -28,7 +28,9 @@ const WORKING_INTERVAL: Duration = Duration::from_millis(20);
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
-        let station = Station::new(&self.rules, &chamber.effective, Site::Destination).without_hashing();
+        let station = Station::new(&self.rules, &chamber.effective, Site::Destination)
+            .without_hashing()
+            .with_memo(&chamber.memo);
         let (report, early) = self.receive_finish(link, chamber, &station)?;
         if chamber.streams.load(Ordering::Acquire) != 0 {
             return Err(Error::Peer("it finished while a stream was open".into()));
@@ -95,6 +97,7 @@ impl Director {
         std::thread::scope(|scope| {
             let mut sinks = vec![NoSink; self.threads];
             let (disk, progress) = (&disk, &progress);
+            let station = station.by_name(disk);
             let working = scope.spawn(move || station.finish(disk, early, &mut sinks, progress));
             while !working.is_finished() {
                 wait(link, progress);
@@ -142,7 +145,6 @@ impl Director {
             vm: &chamber.hello.vm,
             state: end,
             now: (self.clock)(),
-            spotless: &arrival.spotless,
         };
         self.ledger.seal(&sealing, &own, &chamber.wrapping)?;
         keys::destroy(&self.transfer_key_path(&chamber.id))?;

@@ -160,7 +160,7 @@ fn hear(link: &mut MemoryLink) -> Message {
 
 fn send_group(link: &mut MemoryLink, welcome: &Welcome, group: u64, chunks: &[&Chunk]) {
     let entry = |chunk: &&Chunk| {
-        let length = u32::try_from(chunk.bytes().len()).expect("at most 1 MiB");
+        let length = u32::try_from(chunk.length()).expect("at most 1 MiB");
         let id = welcome.tenant_key.chunk_id(&chunk.record().content, length);
         Entry { id, extents: chunk.record().extents.clone() }
     };
@@ -173,7 +173,7 @@ fn send_group(link: &mut MemoryLink, welcome: &Welcome, group: u64, chunks: &[&C
         }
     };
     let needed = chunks.iter().enumerate().filter(|(index, _)| need.contains(*index));
-    let body: Vec<&[u8]> = needed.map(|(_, chunk)| chunk.bytes()).collect();
+    let body: Vec<&[u8]> = needed.map(|(_, chunk)| chunk.bytes().expect("read")).collect();
     link.send(&Message::Data { group }, &body).expect("the director listens");
 }
 

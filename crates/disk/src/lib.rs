@@ -75,5 +75,5 @@ pub use part::Part;
 pub use probe::{Probe, probe, probe_bytes};
 pub use qcow2::{Bitmap, BitmapState, QcowExtras, Snapshot, Writer as QcowWriter};
 pub use raw::RawFile;
-pub use source::{BlockSource, Error, Format, Span, SpanKind, check_range};
+pub use source::{BlockSource, Error, Format, Span, SpanKind, check_range, read_extents};
 pub use write::{ImageWriter, RawWriter};

@@ -1,6 +1,7 @@
 //! What every image format offers to its readers.
 
 use crate::field::wide;
+use airlock_model::Extent;
 use std::fmt;
 
 /// An image format.
@@ -154,6 +155,19 @@ pub trait BlockSource: Send + Sync + fmt::Debug {
 
     /// Returns the format of the image that the bytes come from.
     fn format(&self) -> Format;
+}
+
+/// Returns the bytes of some extents of a source, one after the other. Together they must fit
+/// into memory.
+pub fn read_extents(source: &dyn BlockSource, extents: &[Extent]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    for extent in extents {
+        let from = bytes.len();
+        let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
+        bytes.resize(from.saturating_add(length), 0);
+        source.read_at(extent.offset, bytes.get_mut(from..).unwrap_or_default())?;
+    }
+    Ok(bytes)
 }
 
 /// Refuses a read that reaches behind the end of a disk of `size` bytes.

@@ -19,19 +19,25 @@ mod transfer;
 pub use source::{Source, SourceError, SourceOptions};
 pub use transfer::{Connect, Offer, Outcome, Stage, TransferError, transfer};
 
+use airlock_checks::memo::Memo;
 use airlock_checks::{NoSink, Progress, Report, Rules, Station, StationError};
 use airlock_model::Site;
 use airlock_policy::Effective;
 
 /// Inspects a source on `threads` threads and reports what a transfer would hold, and why. Nothing is sent.
+/// What the memo knows is not inspected again.
 pub fn scan(
     source: &Source,
     rules: &Rules,
     policy: &Effective,
+    memo: Option<&Memo>,
     threads: usize,
     progress: &Progress,
 ) -> Result<Report, StationError> {
-    let station = Station::new(rules, policy, Site::Source);
+    let mut station = Station::new(rules, policy, Site::Source);
+    if let Some(memo) = memo {
+        station = station.with_memo(memo);
+    }
     let mut sinks = vec![NoSink; threads.max(1)];
     station.run(source.space(), source.disk(), source.survey(), &mut sinks, progress)
 }

@@ -2,6 +2,7 @@
 
 use crate::transfer::TransferError;
 use airlock_checks::{Outcome, Sink, StationError};
+use airlock_disk::{BlockSource, read_extents};
 use airlock_link::Link;
 use airlock_model::{ChunkRecord, TenantKey};
 use airlock_policy::{Chunk, Cleared, OnFail};
@@ -23,7 +24,11 @@ pub(crate) struct Shared {
 /// One data stream to the director.
 pub(crate) struct Stream<'s> {
     link: Box<dyn Link>,
+    /// Where bytes are read again that the director needs after all.
+    disk: &'s dyn BlockSource,
     sender: Sender,
+    /// Whether the director had all of the last group, so that it likely has the next.
+    likely_known: bool,
     group: Group,
     key: &'s TenantKey,
     on_fail: OnFail,
@@ -35,6 +40,7 @@ pub(crate) struct Stream<'s> {
 impl<'s> Stream<'s> {
     pub(crate) fn new(
         link: Box<dyn Link>,
+        disk: &'s dyn BlockSource,
         credit: u64,
         key: &'s TenantKey,
         on_fail: OnFail,
@@ -43,7 +49,9 @@ impl<'s> Stream<'s> {
         let sender = Sender::new(credit);
         Self {
             link,
+            disk,
             sender,
+            likely_known: false,
             group: Group::default(),
             key,
             on_fail,
@@ -83,6 +91,9 @@ impl<'s> Stream<'s> {
             self.act(action)?;
         }
         let after = self.sender.stats();
+        if (after.sent, after.known) != (before.sent, before.known) {
+            self.likely_known = after.sent == before.sent;
+        }
         self.shared.sent.fetch_add(after.sent - before.sent, Ordering::Relaxed);
         self.shared.known.fetch_add(after.known - before.known, Ordering::Relaxed);
         Ok(())
@@ -92,11 +103,23 @@ impl<'s> Stream<'s> {
         match action {
             SenderAction::Send(message) => self.link.send(&message, &[])?,
             SenderAction::SendData(message, chunks) => {
-                let pieces: Vec<&[u8]> = chunks.iter().map(Chunk::bytes).collect();
+                let chunks: Result<Vec<Chunk>, _> =
+                    chunks.into_iter().map(|chunk| self.at_hand(chunk)).collect();
+                let chunks = chunks?;
+                let pieces: Vec<&[u8]> = chunks.iter().filter_map(Chunk::bytes).collect();
                 self.link.send(&message, &pieces)?;
             }
         }
         Ok(())
+    }
+
+    /// Returns a chunk with its bytes, read again if they were not kept.
+    fn at_hand(&self, chunk: Chunk) -> Result<Chunk, TransferError> {
+        if chunk.bytes().is_some() {
+            return Ok(chunk);
+        }
+        let bytes = read_extents(self.disk, &chunk.record().extents).map_err(StationError::Source)?;
+        Ok(chunk.fetched(bytes).map_err(StationError::Changed)?)
     }
 
     /// Sends the rest and waits until all of it is durable. Returns what was sent.
@@ -118,7 +141,7 @@ impl<'s> Stream<'s> {
 
 impl Sink for Stream<'_> {
     fn wants_bytes(&self) -> bool {
-        !self.shared.refused.load(Ordering::Relaxed)
+        !self.likely_known && !self.shared.refused.load(Ordering::Relaxed)
     }
 
     fn take(&mut self, outcome: &mut Outcome<'_>) -> Result<(), StationError> {

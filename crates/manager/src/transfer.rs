@@ -2,6 +2,7 @@
 
 use crate::Source;
 use crate::stream::{Shared, Stream, attach};
+use airlock_checks::memo::Memo;
 use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError};
 use airlock_evidence::{
     Hole, PublicKey, Replayed, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
@@ -35,6 +36,8 @@ pub struct Offer<'o> {
     pub on_fail: OnFail,
     /// What to inspect with.
     pub rules: &'o Rules,
+    /// What was inspected before.
+    pub memo: Option<&'o Memo>,
     /// The signing key of this site.
     pub key: &'o SiteKey,
     /// Number of data streams, and of threads.
@@ -219,9 +222,19 @@ fn send(
     let mut streams = Vec::new();
     for _ in 0..offer.streams.max(1) {
         let link = attach(connect()?, welcome.transfer, welcome.token)?;
-        streams.push(Stream::new(link, welcome.credit, &welcome.tenant_key, offer.on_fail, &shared));
+        streams.push(Stream::new(
+            link,
+            offer.source.disk(),
+            welcome.credit,
+            &welcome.tenant_key,
+            offer.on_fail,
+            &shared,
+        ));
     }
-    let station = Station::new(offer.rules, effective, Site::Source);
+    let mut station = Station::new(offer.rules, effective, Site::Source);
+    if let Some(memo) = offer.memo {
+        station = station.with_memo(memo);
+    }
     let source = offer.source;
     let report = station.run(source.space(), source.disk(), source.survey(), &mut streams, progress)?;
     let finished: Vec<_> = std::thread::scope(|scope| {

@@ -3,12 +3,14 @@
 use airlock_model::{ChunkRecord, ContentHash, Extent};
 use std::fmt;
 
-/// The bytes of a chunk together with their hash, which is computed here and
+/// The bytes of a chunk together with their hash, which is computed or checked here and
 /// nowhere else, so that the two always belong together.
+///
+/// Bytes that are likely not needed may stay where they are ([`Chunk::promised`]).
 #[derive(Clone)]
 pub struct Chunk {
     record: ChunkRecord,
-    bytes: Vec<u8>,
+    bytes: Option<Vec<u8>>,
 }
 
 impl Chunk {
@@ -19,7 +21,21 @@ impl Chunk {
     pub fn new(extents: Vec<Extent>, bytes: Vec<u8>) -> Self {
         let sum: u64 = extents.iter().map(|extent| extent.length).sum();
         assert_eq!(sum, bytes.len() as u64, "extents and bytes of a chunk differ in length");
-        Self { record: ChunkRecord { extents, content: ContentHash::of(&bytes) }, bytes }
+        Self { record: ChunkRecord { extents, content: ContentHash::of(&bytes) }, bytes: Some(bytes) }
+    }
+
+    /// Stands for bytes that were read and hashed, but not kept. Whoever needs them reads them
+    /// again and hands them to [`Self::fetched`].
+    pub fn promised(record: ChunkRecord) -> Self {
+        Self { record, bytes: None }
+    }
+
+    /// Takes the bytes that were promised. They must be those that were hashed (invariant I6).
+    pub fn fetched(self, bytes: Vec<u8>) -> Result<Self, Changed> {
+        if bytes.len() != self.length() || ContentHash::of(&bytes) != self.record.content {
+            return Err(Changed { offset: self.record.extents.first().map_or(0, |extent| extent.offset) });
+        }
+        Ok(Self { record: self.record, bytes: Some(bytes) })
     }
 
     /// Returns where the bytes lie and their hash.
@@ -27,17 +43,19 @@ impl Chunk {
         &self.record
     }
 
-    /// Returns the bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Returns the number of bytes.
+    pub fn length(&self) -> usize {
+        let sum = self.record.extents.iter().map(|extent| extent.length).sum::<u64>();
+        usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
-    /// Takes the chunk apart.
-    pub fn into_parts(self) -> (ChunkRecord, Vec<u8>) {
-        (self.record, self.bytes)
+    /// Returns the bytes, if they are at hand.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.as_deref()
     }
 
-    /// Cuts the chunk around `held`, sorted extents of the disk, and hashes the rest anew.
+    /// Cuts the chunk around `held`, sorted extents of the disk, and hashes the rest anew. Of a
+    /// chunk that has to be cut and whose bytes are not at hand, nothing is left.
     pub(crate) fn cut_around(self, held: &[Extent]) -> Vec<Self> {
         let touched = self.record.extents.iter().any(
             |extent| !matches!(airlock_model::subtract(*extent, held).as_slice(), [one] if one == extent),
@@ -45,6 +63,7 @@ impl Chunk {
         if !touched {
             return vec![self];
         }
+        let Some(bytes) = self.bytes else { return Vec::new() };
         let mut pieces = Vec::new();
         let mut at = 0_u64;
         for extent in &self.record.extents {
@@ -52,7 +71,7 @@ impl Chunk {
                 let from = at + (kept.offset - extent.offset);
                 let range = usize::try_from(from).expect("inside the chunk")
                     ..usize::try_from(from + kept.length).expect("inside the chunk");
-                pieces.push(Self::new(vec![kept], self.bytes[range].to_vec()));
+                pieces.push(Self::new(vec![kept], bytes[range].to_vec()));
             }
             at += extent.length;
         }
@@ -62,7 +81,7 @@ impl Chunk {
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({} bytes of {:?})", self.bytes.len(), self.record.extents)
+        write!(f, "Chunk({} bytes of {:?})", self.length(), self.record.extents)
     }
 }
 

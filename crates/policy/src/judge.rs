@@ -350,8 +350,10 @@ mod tests {
         let chunk = Chunk::new(free.extents.clone(), bytes);
         judgement.inspected(chunk.record());
         let pieces = judgement.release(chunk).expect("unchanged");
-        let kept: Vec<_> =
-            pieces.iter().map(|piece| (piece.get().record().extents[0], piece.get().bytes()[0])).collect();
+        let kept: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.get().record().extents[0], piece.get().bytes().unwrap()[0]))
+            .collect();
         assert_eq!(kept, [(Extent::new(0, 1024), 0), (Extent::new(2048, 2048), 2)]);
     }
 

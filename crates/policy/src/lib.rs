@@ -18,7 +18,7 @@
 //! let mut judgement = policy.judge(Site::Source, &Object::raw(4096), &mut []);
 //! judgement.inspected(chunk.record());
 //! let cleared = judgement.release(chunk).expect("the bytes that were judged");
-//! assert_eq!(cleared[0].get().bytes(), b"hello");
+//! assert_eq!(cleared[0].get().bytes().unwrap(), b"hello");
 //! ```
 //!
 //! Deliberately absent: reading files, and any knowledge of how findings are made.

@@ -217,7 +217,7 @@ mod tests {
             let Some(SenderAction::SendData(data, chunks)) = sender.receive(need).unwrap() else {
                 panic!("sends")
             };
-            let body: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
+            let body: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes().unwrap().to_vec()).collect();
             if left == 0 {
                 return (sender.stats().sent, false);
             }

@@ -21,10 +21,10 @@ impl Group {
     /// Adds a chunk under the tenant's name for it.
     pub fn add(&mut self, chunk: Cleared<Chunk>, key: &TenantKey) {
         let chunk = chunk.into_inner();
-        let length = u32::try_from(chunk.bytes().len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(chunk.length()).unwrap_or(u32::MAX);
         let id = key.chunk_id(&chunk.record().content, length);
         self.entries.push(Entry { id, extents: chunk.record().extents.clone() });
-        self.bytes = self.bytes.saturating_add(chunk.bytes().len());
+        self.bytes = self.bytes.saturating_add(chunk.length());
         self.chunks.push(chunk);
     }
 
@@ -44,7 +44,8 @@ impl Group {
 pub enum SenderAction {
     /// Send this, without a body.
     Send(Message),
-    /// Send this, with these chunks as the body, one after the other.
+    /// Send this, with these chunks as the body, one after the other. The bytes of those that are
+    /// only promised are for the driver to read.
     SendData(Message, Vec<Chunk>),
 }
 
@@ -144,7 +145,7 @@ impl Sender {
                     needed
                 });
                 let sent =
-                    chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(bytes_of(chunk.bytes().len())));
+                    chunks.iter().fold(0_u64, |sum, chunk| sum.saturating_add(bytes_of(chunk.length())));
                 self.stats.sent = self.stats.sent.saturating_add(sent);
                 self.stats.known = self.stats.known.saturating_add(total.saturating_sub(sent));
                 self.sent.push_back((number, total));

@@ -79,7 +79,8 @@ impl Demo {
         let effective = Effective::merge(&self.policy, &self.policy);
         let progress = Progress::default();
         let source = self.source()?;
-        let report = super::scan::inspect(&source, &self.rules, &effective, stats::processors(), &progress)?;
+        let report =
+            super::scan::inspect(&source, &self.rules, &effective, None, stats::processors(), &progress)?;
         let mut text = summary(&report.findings);
         let coverage = &report.coverage;
         text.push_str(&format!(
@@ -151,6 +152,7 @@ impl Demo {
             policy: &self.policy,
             policy_yaml: DEFAULT_YAML,
             on_fail,
+            memo: None,
             rules: &self.rules,
             key: &self.key,
             streams: 2,

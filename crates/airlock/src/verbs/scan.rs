@@ -6,6 +6,7 @@ use crate::cli::{Format, ScanArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
+use airlock_checks::memo::Memo;
 use airlock_checks::{Progress, Report, StationError};
 use airlock_manager::Source;
 use airlock_model::{Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
@@ -107,7 +108,8 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let rules = site::rules(&args.rules, &home)?;
     let source = site::source(&args.source, false)?;
     let threads = args.threads.unwrap_or_else(stats::processors);
-    let report = inspect(&source, &rules, &effective, threads, &progress)?;
+    let memo = site::memo(&args.memo, &home)?;
+    let report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
     match context.format {
@@ -124,14 +126,17 @@ pub(crate) fn inspect(
     source: &Source,
     rules: &airlock_checks::Rules,
     policy: &Effective,
+    memo: Option<&Memo>,
     threads: usize,
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let report =
-        airlock_manager::scan(source, rules, policy, threads, progress).map_err(|error| match error {
-            StationError::Cancelled => Failure::of(Code::Cancelled, &error),
-            _ => Failure::of(Code::Error, &error),
-        })?;
+        airlock_manager::scan(source, rules, policy, memo, threads, progress).map_err(
+            |error| match error {
+                StationError::Cancelled => Failure::of(Code::Cancelled, &error),
+                _ => Failure::of(Code::Error, &error),
+            },
+        )?;
     airlock_model::invariant::coverage_sums(&report.coverage)
         .map_err(|text| Failure::new(Code::Error, format!("this is a bug: {text}")))?;
     Ok(report)
@@ -161,6 +166,7 @@ fn json<'s>(
         blocks: replay.blocks,
     });
     let coverage = &report.coverage;
+    let memoised = progress.memoised.load(Ordering::Relaxed);
     ScanJson {
         schema: "airlock.scan/1",
         result: ResultLine { code: code as u8, decision: report.decision },
@@ -174,8 +180,8 @@ fn json<'s>(
         inventory: Inventory { packages: [], products: [] },
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
-            bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped,
-            bytes_memoised: 0,
+            bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped - memoised,
+            bytes_memoised: memoised,
             usage: clock.usage(),
         },
     }

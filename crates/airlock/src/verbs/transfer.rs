@@ -7,6 +7,7 @@ use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
 use airlock_checks::Progress;
+use airlock_checks::memo::Memo;
 use airlock_director::{Config, DEFAULT_VDC, Director};
 use airlock_link::{Connector, Identity, Link, pair};
 use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
@@ -68,8 +69,9 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
         // Said before a directory is made for it.
         return Err(TransferError::NoDisk(source.path().to_path_buf()).into());
     }
+    let memo = site::memo(&args.memo, &home)?;
     if args.plan {
-        return plan(context, args, &source, &rules, &policy, &progress, meter);
+        return plan(context, args, &source, (&rules, memo.as_ref()), &policy, &progress, meter);
     }
     let key = site::signing_key(&home)?;
     let vdc = match &destination {
@@ -87,6 +89,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
             OnFail::Terminate => airlock_policy::OnFail::Terminate,
         },
         rules: &rules,
+        memo: memo.as_ref(),
         key: &key,
         streams: usize::from(args.streams),
         resume: args.resume,
@@ -200,7 +203,7 @@ fn plan(
     context: Context,
     args: &TransferArgs,
     source: &Source,
-    rules: &airlock_checks::Rules,
+    (rules, memo): (&airlock_checks::Rules, Option<&Memo>),
     policy: &Document,
     progress: &Progress,
     meter: Meter,
@@ -208,7 +211,7 @@ fn plan(
     let (destination, _) = site::policy(args.dest_policy.as_deref())?;
     let effective = Effective::merge(policy, &destination);
     meter.phase("planning", None);
-    let report = super::scan::inspect(source, rules, &effective, stats::processors(), progress)?;
+    let report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
     drop(meter);
     let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
     let coverage = &report.coverage;

@@ -9,6 +9,7 @@ mod errors;
 mod help;
 mod judges;
 mod large;
+mod memo;
 mod progress;
 mod remote;
 mod resume;

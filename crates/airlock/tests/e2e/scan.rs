@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 
 fn scan(bench: &Bench, disk: &PlantedDisk, image: &Path, threads: &str) -> Value {
-    let ran = bench.airlock("scan").arg(image).args(["--threads", threads]).expect(3);
+    let ran = bench.airlock("scan").arg(image).args(["--no-memo", "--threads", threads]).expect(3);
     ran.assert_shows_no_value(bench, disk.planted());
     let json = ran.json();
     let size = u64_of(&json["bundle"]["disks"][0]["virtual_size"]);

@@ -79,7 +79,7 @@ impl<'r> Station<'r> {
     pub fn finish<S: Sink>(
         &self,
         disk: &dyn BlockSource,
-        early: Early<'r>,
+        early: Early<'_>,
         sinks: &mut [S],
         progress: &Progress,
     ) -> Result<Report, StationError> {

@@ -12,24 +12,29 @@
 //! sent (invariant I6).
 
 mod early;
+mod file;
 mod outcome;
 mod packed;
 mod planner;
 mod reader;
+mod recall;
 mod report;
 mod runs;
 mod unit;
 
 pub use early::Early;
 pub use outcome::Outcome;
+pub use recall::Names;
 pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
 use crate::Rules;
+use crate::memo::Memo;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_model::{Site, Space};
 use airlock_policy::{Changed, Effective};
 use planner::Planner;
+use recall::Recall;
 use report::Collector;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,6 +99,8 @@ pub struct Progress {
     pub held: AtomicU64,
     /// Bytes read from the source so far.
     pub read: AtomicU64,
+    /// Bytes that were not inspected because the memo knows them.
+    pub memoised: AtomicU64,
     /// Set it to stop.
     pub cancel: AtomicBool,
 }
@@ -105,12 +112,14 @@ pub struct Station<'r> {
     policy: &'r Effective,
     site: Site,
     hashing: bool,
+    recall: Option<Recall<'r>>,
+    names: Option<&'r dyn Names>,
 }
 
 impl<'r> Station<'r> {
     /// Sets up the station of `site`.
     pub fn new(rules: &'r Rules, policy: &'r Effective, site: Site) -> Self {
-        Self { rules, policy, site, hashing: true }
+        Self { rules, policy, site, hashing: true, recall: None, names: None }
     }
 
     /// Leaves the content unhashed, for a source that has proven its hashes: the report has
@@ -118,6 +127,24 @@ impl<'r> Station<'r> {
     #[must_use]
     pub fn without_hashing(self) -> Self {
         Self { hashing: false, ..self }
+    }
+
+    /// Leaves out what the memo knows, and remembers there what is new and clean.
+    #[must_use]
+    pub fn with_memo(self, memo: &'r Memo) -> Self {
+        Self { recall: Some(Recall::new(memo, self.rules)), ..self }
+    }
+
+    /// Returns the same station for a site that knows bytes by name: it reads only what the memo
+    /// does not know.
+    #[must_use]
+    pub fn by_name<'s>(&'s self, names: &'s dyn Names) -> Station<'s> {
+        Station { names: Some(names), recall: self.recall.clone(), ..*self }
+    }
+
+    /// Returns the hasher for tags of contents, where there is a memo.
+    pub fn tags(&self) -> Option<&blake3::Hasher> {
+        self.recall.as_ref().map(Recall::base)
     }
 
     /// Goes over a whole bundle with one thread for each sink.

@@ -1,9 +1,8 @@
 //! What one unit came to, and the release of what of it is cleared.
 
 use super::StationError;
-use super::reader::ReadAgain;
 use super::report::{HeldExtent, UnitSummary};
-use super::unit::to_usize;
+use airlock_disk::{BlockSource, read_extents};
 use airlock_model::{
     Action, ChunkRecord, Class, Escaped, Extent, Finding, Place, Reason, Run, Space, subtract,
 };
@@ -43,13 +42,27 @@ impl Piece {
     pub(super) fn bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.length).sum()
     }
+
+    pub(super) fn is_data(&self) -> bool {
+        matches!(self.content, Content::Data { .. })
+    }
+
+    /// Returns where on the disk it begins.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.runs.first().map(|run| run.disk)
+    }
+
+    /// Returns where on the disk it ends.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.runs.last().map(|run| run.extent().end())
+    }
 }
 
 /// One unit after inspection and judgement.
 #[derive(Debug)]
 pub struct Outcome<'w> {
     pub(super) place: Place<'w>,
-    pub(super) reader: &'w mut dyn ReadAgain,
+    pub(super) disk: &'w dyn BlockSource,
     pub(super) space: &'w Space,
     pub(super) pieces: Vec<Piece>,
     pub(super) findings: Vec<Finding>,
@@ -68,17 +81,23 @@ impl Outcome<'_> {
         if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
     }
 
+    /// Returns whether nothing at all was found, whatever a policy says of it, and every byte could
+    /// be read. The same bytes are so again under the same rules.
+    pub(super) fn is_clean(&self) -> bool {
+        let lost = |piece: &Piece| matches!(piece.content, Content::Unreadable | Content::Dropped);
+        self.findings.is_empty() && self.unscannable.is_empty() && !self.pieces.iter().any(lost)
+    }
+
     /// Returns whether nothing at all was found, whatever a policy says of it, and every byte was
     /// read and is data. The same bytes at the same places of a file are so again under the same
     /// rules. It is never said of a file that its file system compresses.
     pub fn is_spotless(&self) -> bool {
-        let data = |piece: &Piece| matches!(piece.content, Content::Data { .. });
-        let plain = self.place.packed.is_empty();
-        plain && self.findings.is_empty() && self.unscannable.is_empty() && self.pieces.iter().all(data)
+        self.place.packed.is_empty() && self.is_clean() && self.pieces.iter().all(Piece::is_data)
     }
 
-    /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are read again,
-    /// and only passed on if they are those that were judged.
+    /// Hands over what is cleared, chunk by chunk. Bytes that were not kept are promised; where
+    /// something is cut out of them they are read again, and only passed on if they are those that
+    /// were judged.
     pub fn cleared(
         &mut self,
         take: &mut dyn FnMut(Cleared<Chunk>) -> Result<(), StationError>,
@@ -86,19 +105,14 @@ impl Outcome<'_> {
         if self.place.view {
             return Ok(());
         }
+        let whole = self.judgement.held().is_empty();
         for piece in &mut self.pieces {
-            let Content::Data { chunk, .. } = &mut piece.content else { continue };
-            let chunk = if let Some(chunk) = chunk.take() {
-                chunk
-            } else {
-                let mut bytes = vec![0; to_usize(piece.bytes())];
-                let mut rest = bytes.as_mut_slice();
-                for run in &piece.runs {
-                    let (part, behind) = rest.split_at_mut(to_usize(run.length));
-                    self.reader.fill(run.disk, part)?;
-                    rest = behind;
-                }
-                Chunk::new(piece.extents(), bytes)
+            let extents = piece.extents();
+            let Content::Data { record, chunk } = &mut piece.content else { continue };
+            let chunk = match (chunk.take(), record) {
+                (Some(chunk), _) => chunk,
+                (None, Some(record)) if whole => Chunk::promised(record.clone()),
+                (None, _) => Chunk::new(extents.clone(), read_extents(self.disk, &extents)?),
             };
             for cleared in self.judgement.release(chunk)? {
                 take(cleared)?;

@@ -5,8 +5,9 @@
 //! blocks is slack and inspected as such; a piece that does not unpack is inspected as it
 //! is stored, and the file is unscannable.
 
+use super::file::zeros;
 use super::outcome::{Content, Piece};
-use super::unit::{Worker, to_usize, zeros};
+use super::unit::{Worker, to_usize};
 use airlock_guest::{UnpackError, unpack};
 use airlock_model::{ContentHash, Finding, Packed, Place, Reason};
 use std::collections::{BTreeSet, VecDeque};

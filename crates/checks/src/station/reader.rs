@@ -99,15 +99,3 @@ impl<'d> Reader<'d> {
         self.covers(offset, length)
     }
 }
-
-/// Reads a disk once more, for bytes that were not kept.
-pub(super) trait ReadAgain: std::fmt::Debug {
-    /// Fills `into` with the bytes from `offset`.
-    fn fill(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Error>;
-}
-
-impl ReadAgain for Reader<'_> {
-    fn fill(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
-        Reader::fill(self, offset, into)
-    }
-}

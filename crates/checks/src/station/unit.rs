@@ -4,10 +4,11 @@ use super::outcome::{Content, Outcome, Piece};
 use super::packed::Unpacked;
 use super::planner::Unit;
 use super::reader::Reader;
+use super::recall::{Names, Recall};
 use super::runs::{cut, part_of, splits, stored_to_disk, to_disk, touched_by};
 use super::{Progress, RETAINED_BYTES};
 use crate::Rules;
-use crate::malware::ObjectHasher;
+use crate::memo::Tag;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
@@ -17,14 +18,15 @@ use airlock_model::{
 };
 use airlock_policy::{Chunk, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most findings of one unit. One that has more is held as `unscannable: limit`: it is not listed
 /// to its end, and what is not known is not passed.
-const MATCHES_MAX: usize = 20_000;
+pub(super) const MATCHES_MAX: usize = 20_000;
 /// Bytes around a cut of our own that are looked at, too: the longest match.
-const CUT_CONTEXT_BYTES: u64 = 64 << 10;
+pub(super) const CUT_CONTEXT_BYTES: u64 = 64 << 10;
 /// Bytes around the edge of a place that are looked at, too.
-const EDGE_CONTEXT_BYTES: u64 = 512;
+pub(super) const EDGE_CONTEXT_BYTES: u64 = 512;
 const _: () = assert!(LOOKBACK_BYTES <= 512 && LOOKAHEAD_BYTES <= 512);
 /// Chunks shorter than this are read without asking first whether they are a hole.
 const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
@@ -38,12 +40,15 @@ pub(super) struct Worker<'a> {
     space: &'a Space,
     survey: &'a Survey,
     hashing: bool,
+    recall: Option<Recall<'a>>,
+    names: Option<&'a dyn Names>,
+    pub(super) memoised: &'a AtomicU64,
     reader: Reader<'a>,
     pub(super) scanner: Scanner<'a>,
     pub(super) matches: Vec<Match>,
     /// The bytes of the piece in work, and whatever was there before them.
-    buffer: Vec<u8>,
-    filled: usize,
+    pub(super) buffer: Vec<u8>,
+    pub(super) filled: usize,
     /// Bytes of the unit in work that lie behind each other on the disk.
     stretches: Vec<u8>,
     /// Where the unit in work begins or ends in the middle of a run.
@@ -65,6 +70,9 @@ impl<'a> Worker<'a> {
             space,
             survey,
             hashing: station.hashing,
+            recall: station.recall.clone(),
+            names: station.names,
+            memoised: &progress.memoised,
             reader: Reader::new(disk, &progress.read),
             scanner: station.rules.engine().scanner(),
             matches: Vec::new(),
@@ -107,19 +115,52 @@ impl<'a> Worker<'a> {
         let bytes: u64 = runs.iter().map(|run| run.length).sum();
         let retain = retain && !place.view && bytes <= RETAINED_BYTES;
         let mut pieces = cut(&runs, self.space);
+        let named = self.by_name(&place, unit, &mut pieces);
+        if let Some((_, true)) = named {
+            self.memoised.fetch_add(bytes, Ordering::Relaxed);
+            return self.judge(place, &runs, pieces, Unpacked::default(), whole);
+        }
+        let expected = named.map(|(tag, _)| (tag, pieces.iter().map(Piece::is_data).collect::<Vec<_>>()));
         self.matches.clear();
-        let Unpacked { mut findings, unscannable } = if !place.packed.is_empty() {
+        let mut trace = None;
+        let inspected = if !place.packed.is_empty() {
             self.inspect_packed(&place, &mut pieces, retain)
         } else if whole {
-            let findings = self.inspect_file(&place, &mut pieces, retain);
+            let read_whole = self.hashing && self.names.is_none();
+            trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
+            let findings = self.inspect_file(&place, &mut pieces, retain, trace.as_mut());
             Unpacked { findings, ..Unpacked::default() }
         } else {
             let findings = self.inspect_part(&place, &mut pieces, retain);
             Unpacked { findings, ..Unpacked::default() }
         };
+        let recall = self.recall.clone();
+        let outcome = self.judge(place, &runs, pieces, inspected, whole);
+        if outcome.is_clean() {
+            // What the names told of the pieces must have been so.
+            let as_told = |told: &[bool]| outcome.pieces.iter().map(Piece::is_data).eq(told.iter().copied());
+            match (expected, trace, recall) {
+                (Some((tag, told)), _, Some(recall)) if as_told(&told) => recall.remember(tag),
+                (None, Some(trace), _) if !trace.is_known() => trace.remember(),
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// Judges what was found in a unit.
+    fn judge(
+        &mut self,
+        place: Place<'a>,
+        runs: &[Run],
+        pieces: Vec<Piece>,
+        inspected: Unpacked,
+        whole: bool,
+    ) -> Outcome<'_> {
+        let Unpacked { mut findings, unscannable } = inspected;
         let crowded = findings.len() > MATCHES_MAX;
         findings.truncate(MATCHES_MAX);
-        let mut object = self.object(&place, &runs, &pieces);
+        let mut object = self.object(&place, runs, &pieces);
         object.unscannable.extend(unscannable);
         if crowded {
             object.unscannable.insert(Reason::Limit);
@@ -132,8 +173,19 @@ impl<'a> Worker<'a> {
                 judgement.inspected(record);
             }
         }
-        let (reader, space) = (&mut self.reader, self.space);
-        Outcome { place, reader, space, pieces, findings, judgement, unscannable: object.unscannable }
+        let (disk, space) = (self.reader.disk(), self.space);
+        Outcome { place, disk, space, pieces, findings, judgement, unscannable: object.unscannable }
+    }
+
+    /// Returns the tag of a unit by the names of its bytes, and whether it is known.
+    fn by_name(&self, place: &Place<'_>, unit: &Unit, pieces: &mut [Piece]) -> Option<(Tag, bool)> {
+        let dropped = place.kind == PlaceKind::Free && self.policy.free_space() == FreeSpace::Drop;
+        let (recall, names) = (self.recall.as_ref()?, self.names?);
+        if dropped || !place.packed.is_empty() {
+            return None;
+        }
+        let tag = recall.tag(names, self.reader.disk().size(), place, unit, pieces);
+        Some((tag, recall.knows(tag)))
     }
 
     /// Judges a file whose content is known to be spotless, without reading it.
@@ -144,18 +196,7 @@ impl<'a> Worker<'a> {
         for piece in &mut pieces {
             piece.content = Content::Data { record: None, chunk: None };
         }
-        let object = self.object(&place, place.runs, &pieces);
-        let judgement = self.policy.judge_touching(self.site, &object, &mut [], &[]);
-        let (reader, space) = (&mut self.reader, self.space);
-        Outcome {
-            place,
-            reader,
-            space,
-            pieces,
-            findings: Vec::new(),
-            judgement,
-            unscannable: object.unscannable,
-        }
+        self.judge(place, place.runs, pieces, Unpacked::default(), true)
     }
 
     fn object(&self, place: &Place<'_>, runs: &[Run], pieces: &[Piece]) -> Object {
@@ -236,57 +277,6 @@ impl<'a> Worker<'a> {
             let record = ChunkRecord { extents: piece.extents(), content };
             piece.content = Content::Data { record: Some(record), chunk: None };
         }
-    }
-
-    /// Inspects a whole file in logical order. Zeros and holes end a stream of bytes.
-    fn inspect_file(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Vec<Finding> {
-        let hashes = self.rules.hashes();
-        let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
-        let mut expected = None;
-        let mut hashed = 0;
-        for piece in pieces.iter_mut() {
-            piece.content = self.read(place, piece);
-            let mut at = 0;
-            let data = matches!(piece.content, Content::Data { .. });
-            for run in &piece.runs {
-                let length = to_usize(run.length);
-                if data {
-                    let bytes = &self.buffer[at..at + length];
-                    if expected != Some(run.logical) {
-                        if expected.is_some() {
-                            self.scanner.finish(&mut self.matches);
-                        }
-                        self.scanner.start(run.logical);
-                    }
-                    self.scanner.feed(bytes, &mut self.matches);
-                    self.matches.truncate(MATCHES_MAX + 1);
-                    expected = Some(run.logical + run.length);
-                }
-                if let Some(hasher) = &mut hasher {
-                    zeros(hasher, run.logical.saturating_sub(hashed));
-                    if data {
-                        hasher.update(&self.buffer[at..at + length]);
-                    } else {
-                        zeros(hasher, run.length);
-                    }
-                    hashed = run.logical + run.length;
-                }
-                at += length;
-            }
-            self.hash(piece, retain);
-        }
-        if expected.is_some() {
-            self.scanner.finish(&mut self.matches);
-        }
-        let mut findings: Vec<Finding> =
-            self.matches.iter().map(|found| self.finding(place, found, true)).collect();
-        if let Some(mut hasher) = hasher {
-            zeros(&mut hasher, place.size.saturating_sub(hashed));
-            let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
-            let names = if readable { hasher.finish(hashes) } else { Vec::new() };
-            findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
-        }
-        findings
     }
 
     /// Inspects part of a place that has no order of its own: every stretch of the disk,
@@ -476,16 +466,6 @@ fn begins(before: &[u8], bytes: &[u8], offset: u64, block_bytes: u32) -> Vec<usi
 /// Turns a length of bytes that are in memory into an index.
 pub(super) fn to_usize(length: u64) -> usize {
     usize::try_from(length).expect("units are far smaller than the address space")
-}
-
-/// Hashes a hole of a file.
-pub(super) fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
-    let zeros = [0; 4096];
-    while length > 0 {
-        let count = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());
-        hasher.update(&zeros[..count]);
-        length -= count as u64;
-    }
 }
 
 /// Whether all bytes are zero. Looks at the first few alone, where most data differs.

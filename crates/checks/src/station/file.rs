@@ -1,0 +1,129 @@
+//! Inspects a file in the order of its bytes.
+
+use super::outcome::{Content, Piece};
+use super::recall::Trace;
+use super::unit::{MATCHES_MAX, Worker, to_usize};
+use crate::malware::ObjectHasher;
+use airlock_model::{ContentHash, Finding, Place};
+use std::sync::atomic::Ordering;
+
+/// How far a file is scanned.
+struct Stream {
+    hasher: Option<ObjectHasher>,
+    /// Where the scanner expects its next byte.
+    expected: Option<u64>,
+    /// Bytes of the file that `hasher` has.
+    hashed: u64,
+}
+
+impl Worker<'_> {
+    /// Inspects a whole file in logical order. Zeros and holes end a stream of bytes. As long as the
+    /// memo knows what was read, nothing is scanned.
+    pub(super) fn inspect_file(
+        &mut self,
+        place: &Place<'_>,
+        pieces: &mut [Piece],
+        retain: bool,
+        mut trace: Option<&mut Trace<'_>>,
+    ) -> Vec<Finding> {
+        let hashes = self.rules.hashes();
+        let mut stream = Stream {
+            hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
+            expected: None,
+            hashed: 0,
+        };
+        let mut recalling = trace.is_some();
+        for number in 0..pieces.len() {
+            let last = number + 1 == pieces.len();
+            let piece = &mut pieces[number];
+            piece.content = self.read(place, piece);
+            self.hash(piece, retain);
+            if let Some(trace) = &mut trace {
+                let known = trace.add(piece, last);
+                if recalling && known {
+                    continue;
+                }
+            }
+            if std::mem::take(&mut recalling) && number > 0 {
+                for earlier in &mut pieces[..=number] {
+                    self.read_again(place, earlier);
+                    self.follow(&mut stream, earlier);
+                }
+                continue;
+            }
+            self.follow(&mut stream, &pieces[number]);
+        }
+        if recalling {
+            let bytes = pieces.iter().map(Piece::bytes).sum();
+            self.memoised.fetch_add(bytes, Ordering::Relaxed);
+            return Vec::new();
+        }
+        if stream.expected.is_some() {
+            self.scanner.finish(&mut self.matches);
+        }
+        let mut findings: Vec<Finding> =
+            self.matches.iter().map(|found| self.finding(place, found, true)).collect();
+        if let Some(mut hasher) = stream.hasher {
+            zeros(&mut hasher, place.size.saturating_sub(stream.hashed));
+            let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
+            let names = if readable { hasher.finish(hashes) } else { Vec::new() };
+            findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
+        }
+        findings
+    }
+
+    /// Scans the piece of a file that was read last.
+    fn follow(&mut self, stream: &mut Stream, piece: &Piece) {
+        let mut at = 0;
+        let data = piece.is_data();
+        for run in &piece.runs {
+            let length = to_usize(run.length);
+            if data {
+                let bytes = &self.buffer[at..at + length];
+                if stream.expected != Some(run.logical) {
+                    if stream.expected.is_some() {
+                        self.scanner.finish(&mut self.matches);
+                    }
+                    self.scanner.start(run.logical);
+                }
+                self.scanner.feed(bytes, &mut self.matches);
+                self.matches.truncate(MATCHES_MAX + 1);
+                stream.expected = Some(run.logical + run.length);
+            }
+            if let Some(hasher) = &mut stream.hasher {
+                zeros(hasher, run.logical.saturating_sub(stream.hashed));
+                if data {
+                    hasher.update(&self.buffer[at..at + length]);
+                } else {
+                    zeros(hasher, run.length);
+                }
+                stream.hashed = run.logical + run.length;
+            }
+            at += length;
+        }
+    }
+
+    /// Reads a piece once more. If it is not what it was, it counts as unreadable (I6).
+    fn read_again(&mut self, place: &Place<'_>, piece: &mut Piece) {
+        let content = self.read(place, piece);
+        let same = match (&piece.content, &content) {
+            (Content::Data { record: Some(record), .. }, Content::Data { .. }) => {
+                record.content == ContentHash::of(&self.buffer[..self.filled])
+            }
+            (before, now) => std::mem::discriminant(before) == std::mem::discriminant(now),
+        };
+        if !same {
+            piece.content = Content::Unreadable;
+        }
+    }
+}
+
+/// Hashes a hole of a file.
+pub(super) fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
+    let zeros = [0; 4096];
+    while length > 0 {
+        let count = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());
+        hasher.update(&zeros[..count]);
+        length -= count as u64;
+    }
+}
