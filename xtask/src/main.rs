@@ -25,7 +25,7 @@ usage: cargo xtask TASK
   deny                     licences, sources and yanked versions of the dependencies
   fuzz [--seconds N] [--minutes N] [--only NAME]
                            every fuzz target for N seconds (20) each
-  bench [scan|transfer|all] [--image FILE] [--runs N] [--only NAME]
+  bench [scan|transfer|image|all] [--image FILE] [--runs N] [--only NAME]
                            Airlock beside the tools it replaces; writes docs/benchmarks.md
 ";
 

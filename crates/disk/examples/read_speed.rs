@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let opened = open(&path, &options)?;
     let source = &*opened.source;
-    let create = |path| File::options().write(true).create(true).truncate(false).open(path);
+    let create = |path| File::options().write(true).create(true).truncate(true).open(path);
     let output = output.map(create).transpose()?;
     if let Some(file) = &output {
         file.set_len(source.size())?;

@@ -1,7 +1,44 @@
 //! Every command that a benchmark runs, in one table.
 //!
-//! Words in braces are replaced: `{airlock}` the release build, `{image}` the disk,
-//! `{work}` a scratch folder, `{data}` a fresh folder of a server, `{port}` its port.
+//! Words in braces are replaced: `{airlock}` the release build, `{examples}` the folder of the
+//! examples, `{image}` the disk, `{work}` a scratch folder, `{data}` a fresh folder of a server,
+//! `{port}` its port.
+
+/// Commands that are measured together.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// What it is called in the report.
+    pub(super) title: &'static str,
+    /// What has to be built for it, as words for cargo.
+    pub(super) builds: &'static [&'static [&'static str]],
+    /// What has to be run once before it.
+    pub(super) before: &'static [&'static [&'static str]],
+    /// The first is what the others are compared with.
+    pub(super) contenders: &'static [Contender],
+}
+
+const AIRLOCK: &[&str] = &["build", "--release", "--locked", "-p", "airlock"];
+
+/// Every section.
+pub(super) const SECTIONS: &[Section] = &[
+    Section { name: "scan", title: "Scan", builds: &[AIRLOCK], before: &[], contenders: SCAN },
+    Section {
+        name: "transfer",
+        title: "Transfer over loopback, mutual TLS",
+        builds: &[AIRLOCK],
+        before: &[],
+        contenders: TRANSFER,
+    },
+    Section {
+        name: "image",
+        title: "Reading qcow2",
+        builds: &[&["build", "--release", "--locked", "-p", "airlock-disk", "--example", "read_speed"]],
+        before: &[&["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "{image}", "{work}/disk.qcow2"]],
+        contenders: IMAGE,
+    },
+];
 
 /// A command that is measured.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +81,7 @@ const NBDKIT: Server = Server {
 };
 
 /// Reading a disk. The first is what the others are compared with.
-pub(super) const SCAN: &[Contender] = &[
+const SCAN: &[Contender] = &[
     Contender {
         name: "airlock bench-read (read and BLAKE3)",
         words: &["{airlock}", "bench-read", "{image}", "--source-format", "raw"],
@@ -100,7 +137,7 @@ pub(super) const SCAN: &[Contender] = &[
 ];
 
 /// Moving a disk over TLS with certificates on both sides. The first is what the others are compared with.
-pub(super) const TRANSFER: &[Contender] = &[
+const TRANSFER: &[Contender] = &[
     Contender {
         name: "nbdcopy to nbdkit, unchecked",
         words: &[
@@ -151,6 +188,8 @@ pub(super) const TRANSFER: &[Contender] = &[
             "{data}/tls/manager.pem",
             "--evidence",
             "{data}/evidence.json",
+            "--memo",
+            "{data}/source.memo",
             "--on-fail",
             "withhold",
             "--name",
@@ -162,6 +201,31 @@ pub(super) const TRANSFER: &[Contender] = &[
             target: None,
         }),
         again: Some("airlock transfer, the same disk again"),
+    },
+];
+
+/// Reading a qcow2. The first is what the others are compared with.
+const IMAGE: &[Contender] = &[
+    Contender {
+        name: "qemu-img convert to raw",
+        words: &["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "{work}/disk.qcow2", "{work}/disk.raw"],
+        codes: &[0],
+        server: None,
+        again: None,
+    },
+    Contender {
+        name: "disk, read by one thread",
+        words: &["{examples}/read_speed", "{work}/disk.qcow2", "-", "1"],
+        codes: &[0],
+        server: None,
+        again: None,
+    },
+    Contender {
+        name: "disk, read by two threads",
+        words: &["{examples}/read_speed", "{work}/disk.qcow2", "-", "2"],
+        codes: &[0],
+        server: None,
+        again: None,
     },
 ];
 

@@ -36,9 +36,15 @@ pub(super) struct Taken {
 pub(super) struct Names(BTreeMap<&'static str, String>);
 
 impl Names {
-    pub(super) fn new(airlock: &Path, image: &Path, work: &Path) -> Self {
+    /// `release` is the folder of release builds.
+    pub(super) fn new(release: &Path, image: &Path, work: &Path) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Self(BTreeMap::from([("{airlock}", text(airlock)), ("{image}", text(image)), ("{work}", text(work))]))
+        Self(BTreeMap::from([
+            ("{airlock}", text(&release.join("airlock"))),
+            ("{examples}", text(&release.join("examples"))),
+            ("{image}", text(image)),
+            ("{work}", text(work)),
+        ]))
     }
 
     fn with(&self, name: &'static str, value: String) -> Self {
@@ -51,7 +57,7 @@ impl Names {
         PathBuf::from(self.0.get(name).map_or("", String::as_str))
     }
 
-    fn fill(&self, words: &[&str]) -> Vec<String> {
+    pub(super) fn fill(&self, words: &[&str]) -> Vec<String> {
         words
             .iter()
             .map(|word| {
@@ -253,6 +259,6 @@ mod tests {
     fn words_in_braces_are_replaced() {
         let names =
             Names::new(Path::new("a"), Path::new("disk"), Path::new("w")).with("{port}", "9".to_owned());
-        assert_eq!(names.fill(&["{airlock}", "x={work}/{port}"]), ["a", "x=w/9"]);
+        assert_eq!(names.fill(&["{airlock}", "x={work}/{port}"]), ["a/airlock", "x=w/9"]);
     }
 }

@@ -8,7 +8,7 @@ mod report;
 use crate::packages;
 use crate::run::{cargo, output, run as finish, target};
 use anyhow::{Context, Result, bail};
-use commands::{Contender, PATTERNS, SCAN, TRANSFER};
+use commands::{Contender, PATTERNS, SECTIONS, Section};
 use measure::{Names, Taken, median, once};
 use report::Row;
 use std::fs;
@@ -20,8 +20,8 @@ const RUNS: usize = 5;
 /// What the words behind `bench` ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wish {
-    scan: bool,
-    transfer: bool,
+    /// Names of sections; all of them if there are none.
+    sections: Vec<String>,
     image: Option<PathBuf>,
     runs: usize,
     only: Option<String>,
@@ -31,18 +31,16 @@ struct Wish {
 pub(crate) fn run(words: &[&str]) -> Result<()> {
     let wish = Wish::parse(words)?;
     packages::ensure(&[packages::TEST, packages::BENCH].concat())?;
-    let only = wish.only.as_deref();
-    let chosen = |contenders: &'static [Contender]| -> Vec<&'static Contender> {
-        contenders.iter().filter(|one| only.is_none_or(|text| one.name.contains(text))).collect()
-    };
-    let (scan, transfer) = (chosen(SCAN), chosen(TRANSFER));
-    if scan.iter().chain(&transfer).any(|one| one.words.contains(&"{airlock}")) {
-        finish(&mut cargo(&["build", "--release", "--locked", "-p", "airlock"]))?;
-    }
-    let image = match wish.image {
-        Some(image) => {
-            fs::canonicalize(&image).with_context(|| format!("cannot open {}", image.display()))?
+    let sections: Vec<&Section> = SECTIONS.iter().filter(|section| wish.wants(section.name)).collect();
+    let mut built: Vec<&[&str]> = Vec::new();
+    for build in sections.iter().flat_map(|section| section.builds) {
+        if !built.contains(build) {
+            finish(&mut cargo(build))?;
+            built.push(build);
         }
+    }
+    let image = match &wish.image {
+        Some(image) => fs::canonicalize(image).with_context(|| format!("cannot open {}", image.display()))?,
         None => bench_disk()?,
     };
     let facts = fs::metadata(&image).with_context(|| format!("cannot open {}", image.display()))?;
@@ -53,21 +51,27 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     fs::create_dir_all(&work).context("cannot create a scratch folder")?;
     fs::write(work.join("patterns"), PATTERNS).context("cannot write patterns")?;
     certificates::make(&work.join("certificates"))?;
-    let names = Names::new(&target().join("release/airlock"), &image, &work);
+    let names = Names::new(&target().join("release"), &image, &work);
     warm(&image)?;
-    for (wanted, name, title, contenders) in [
-        (wish.scan, "scan", "Scan", scan),
-        (wish.transfer, "transfer", "Transfer over loopback, mutual TLS", transfer),
-    ] {
-        if wanted && !contenders.is_empty() {
-            let rows = measure(&contenders, &names, wish.runs)?;
-            let table = report::table(&rows, allocated);
-            println!("\n{table}");
-            // A part of the contenders is for looking, not for the record.
-            if only.is_none() {
-                let section = report::section(name, title, wish.runs, &disk, &contenders, &table)?;
-                report::write(name, &section)?;
-            }
+    for section in sections {
+        let only = wish.only.as_deref();
+        let chosen = |one: &&Contender| only.is_none_or(|text| one.name.contains(text));
+        let contenders: Vec<&Contender> = section.contenders.iter().filter(chosen).collect();
+        if contenders.is_empty() {
+            continue;
+        }
+        for words in section.before {
+            let words = names.fill(words);
+            let (program, rest) = words.split_first().context("a command has a name")?;
+            finish(std::process::Command::new(program).args(rest))?;
+        }
+        let rows = measure(&contenders, &names, wish.runs)?;
+        let table = report::table(&rows, allocated);
+        println!("\n{table}");
+        // A part of the contenders is for looking, not for the record.
+        if only.is_none() {
+            let text = report::section(section, wish.runs, &disk, &table)?;
+            report::write(section.name, &text)?;
         }
     }
     Ok(())
@@ -80,24 +84,28 @@ impl Wish {
         while let Some(word) = words.next() {
             let mut value = || words.next().with_context(|| format!("{word} needs a value"));
             match *word {
-                "scan" => wish.scan = true,
-                "transfer" => wish.transfer = true,
-                "all" => (wish.scan, wish.transfer) = (true, true),
+                "all" => {}
                 "--image" => wish.image = Some(PathBuf::from(value()?)),
                 "--runs" => wish.runs = value()?.parse().context("--runs takes a number")?,
                 "--only" => wish.only = Some((*value()?).to_owned()),
-                _ => bail!(
-                    "bench takes scan, transfer or all, and --image FILE, --runs N, --only NAME; not {word}"
-                ),
+                name if SECTIONS.iter().any(|section| section.name == name) => {
+                    wish.sections.push(name.to_owned());
+                }
+                _ => {
+                    let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+                    let names = names.join(", ");
+                    bail!("bench takes {names} or all, and --image FILE, --runs N, --only NAME; not {word}")
+                }
             }
-        }
-        if !wish.scan && !wish.transfer {
-            (wish.scan, wish.transfer) = (true, true);
         }
         if wish.runs == 0 {
             bail!("--runs takes a number above 0");
         }
         Ok(wish)
+    }
+
+    fn wants(&self, section: &str) -> bool {
+        self.sections.is_empty() || self.sections.iter().any(|name| name == section)
     }
 }
 
@@ -154,10 +162,10 @@ mod tests {
     #[test]
     fn words_are_understood() {
         let wish = Wish::parse(&["scan", "--image", "d", "--runs", "3"]).expect("valid");
-        assert!(wish.scan && !wish.transfer);
+        assert!(wish.wants("scan") && !wish.wants("transfer"));
         assert_eq!((wish.image, wish.runs), (Some(PathBuf::from("d")), 3));
         let all = Wish::parse(&[]).expect("valid");
-        assert!(all.scan && all.transfer && all.runs == RUNS);
+        assert!(SECTIONS.iter().all(|section| all.wants(section.name)) && all.runs == RUNS);
         assert!(Wish::parse(&["faster"]).is_err());
         assert!(Wish::parse(&["--runs", "0"]).is_err());
     }

@@ -1,6 +1,6 @@
 //! Writes what was measured as a table that people can compare.
 
-use super::commands::Contender;
+use super::commands::Section;
 use super::measure::Taken;
 use crate::run::{cargo, command, output, root};
 use anyhow::{Context, Result};
@@ -48,19 +48,16 @@ pub(super) fn table(rows: &[Row], bytes: u64) -> String {
 }
 
 /// Returns the section of the benchmark that `cargo xtask bench NAME` runs.
-pub(super) fn section(
-    name: &str,
-    title: &str,
-    runs: usize,
-    disk: &str,
-    contenders: &[&Contender],
-    table: &str,
-) -> Result<String> {
+pub(super) fn section(section: &Section, runs: usize, disk: &str, table: &str) -> Result<String> {
+    let Section { name, title, before, contenders, .. } = *section;
     let mut text = format!("## {title}\n\n");
     let date = output(&mut command("date", &["-u", "+%F"]))?;
     let _ = writeln!(text, "`cargo xtask bench {name}`, {}, median of {runs}, {disk}.\n", date.trim());
     let _ = writeln!(text, "{}\n\n{table}", machine()?);
     text.push_str("Commands:\n\n```sh\n");
+    for words in before {
+        let _ = writeln!(text, "{}", words.join(" "));
+    }
     for contender in contenders {
         if let Some(server) = contender.server {
             let _ = writeln!(text, "{} &", server.words.join(" "));
