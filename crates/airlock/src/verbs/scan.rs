@@ -8,6 +8,7 @@ use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
 use airlock_checks::memo::Memo;
 use airlock_checks::{Progress, Report, StationError};
+use airlock_inventory::Inventory;
 use airlock_manager::Source;
 use airlock_model::{Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
 use airlock_policy::Effective;
@@ -28,7 +29,7 @@ struct ScanJson<'s> {
     findings_total: u64,
     oddities: Vec<OddityJson>,
     replays: Vec<ReplayJson<'s>>,
-    inventory: Inventory,
+    inventory: &'s Inventory,
     stats: Stats,
 }
 
@@ -82,12 +83,6 @@ struct ReplayJson<'s> {
 }
 
 #[derive(Serialize)]
-struct Inventory {
-    packages: [(); 0],
-    products: [(); 0],
-}
-
-#[derive(Serialize)]
 struct Stats {
     bytes_read: u64,
     bytes_inspected: u64,
@@ -110,13 +105,25 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let threads = args.threads.unwrap_or_else(stats::processors);
     let memo = site::memo(&args.memo, &home)?;
     let report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
+    meter.phase("taking the inventory", None);
+    let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
     match context.format {
         Format::Json => {
-            output::json(&json(&source, &report, code, args.rules.findings_limit, &clock, &progress))?;
+            output::json(&json(
+                &source,
+                &report,
+                &inventory,
+                code,
+                args.rules.findings_limit,
+                &clock,
+                &progress,
+            ))?;
         }
-        Format::Table => output::print(&text(&source, &report, args.rules.findings_limit, &clock))?,
+        Format::Table => {
+            output::print(&text(&source, &report, &inventory, args.rules.findings_limit, &clock))?;
+        }
     }
     Ok(code)
 }
@@ -145,6 +152,7 @@ pub(crate) fn inspect(
 fn json<'s>(
     source: &'s Source,
     report: &'s Report,
+    inventory: &'s Inventory,
     code: Code,
     limit: usize,
     clock: &Clock,
@@ -177,7 +185,7 @@ fn json<'s>(
         findings_total: report.findings.len() as u64 + report.findings_omitted,
         oddities: oddities.collect(),
         replays: replays.collect(),
-        inventory: Inventory { packages: [], products: [] },
+        inventory,
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
             bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped - memoised,
@@ -225,7 +233,7 @@ fn name_of(source: &Source) -> String {
     Escaped(name).to_string()
 }
 
-fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String {
+fn text(source: &Source, report: &Report, inventory: &Inventory, limit: usize, clock: &Clock) -> String {
     let mut out = format!("{}  {}", name_of(source), source.kind().name());
     if let Some(machine) = source.machine() {
         let memory = output::bytes(machine.memory_bytes);
@@ -257,6 +265,7 @@ fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String
         out.push_str(&format!("  {kind:<16} {bytes:>16} bytes\n"));
     }
     coverage_text(&report.coverage, &mut out);
+    inventory_text(inventory, &mut out);
     output::findings(&report.findings, limit, &mut out);
     let held: u64 = report.held.iter().map(|held| held.extent.length).sum();
     out.push_str(&format!(
@@ -267,4 +276,28 @@ fn text(source: &Source, report: &Report, limit: usize, clock: &Clock) -> String
         decision_text(report.decision, report.incomplete)
     ));
     out
+}
+
+fn inventory_text(inventory: &Inventory, out: &mut String) {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for package in &inventory.packages {
+        *counts.entry(package.ecosystem.name()).or_default() += 1;
+    }
+    if counts.is_empty() && inventory.products.is_empty() && inventory.systems.is_empty() {
+        return;
+    }
+    out.push_str("\nInventory\n");
+    for system in &inventory.systems {
+        out.push_str(&format!("  {}\n", Escaped(system.name.as_bytes())));
+    }
+    for (kind, count) in counts {
+        out.push_str(&format!("  {kind:<16} {count:>16} packages\n"));
+    }
+    for product in &inventory.products {
+        let (name, version) = (Escaped(product.name.as_bytes()), Escaped(product.version.as_bytes()));
+        out.push_str(&format!("  {name} {version}\n"));
+    }
+    if inventory.left_out > 0 {
+        out.push_str(&format!("  {} files could not be read for it\n", inventory.left_out));
+    }
 }
