@@ -52,6 +52,28 @@ pub enum Hit {
     /// A block of armoured text whose head lies in the window and whose end may be
     /// far away. The engine follows it.
     Armor(Armor),
+    /// A part of a document. Parts of the same detector that lie near each other are
+    /// reported as one.
+    Part(Part),
+}
+
+/// A part of a document, such as a message in a file of messages.
+#[derive(Debug)]
+pub struct Part {
+    /// Place of its first character, from the anchor.
+    pub first: isize,
+    /// Number of characters of it that were looked at.
+    pub length: usize,
+    /// Number of protected fields in these.
+    pub fields: u64,
+    /// How sure the detector is of a document without protected fields.
+    pub bare: Confidence,
+    /// How sure it is of one with some.
+    pub full: Confidence,
+    /// What identifies the document, if this is its first part.
+    pub normal: Normal,
+    /// What may be shown of the document besides the number of parts and fields.
+    pub display: String,
 }
 
 /// A value in a window.

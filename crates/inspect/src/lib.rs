@@ -18,7 +18,8 @@
 //! [`LOOKBACK_BYTES`] before a candidate, [`LOOKAHEAD_BYTES`] from it on, and the
 //! header row of the stream; a candidate is looked at when all of that has come or the
 //! stream has ended. So pieces may have any size, and any thread may scan any stream.
-//! Blocks of armoured text are longer than a window; a state machine follows them.
+//! Blocks of armoured text are longer than a window; a state machine follows them. So are
+//! documents; their parts are put together.
 //!
 //! ```
 //! use airlock_inspect::{Anchor, Detector, Engine, EngineConfig, Hit, Normal, Value, Window};
@@ -64,6 +65,7 @@ mod anchor;
 mod armor;
 mod classes;
 mod detector;
+mod document;
 mod engine;
 mod fingerprint;
 mod grams;
@@ -75,7 +77,7 @@ mod stage;
 mod window;
 
 pub use anchor::Anchor;
-pub use detector::{Armor, Detector, Hit, NORMAL_BYTES_MAX, Normal, Value};
+pub use detector::{Armor, Detector, Hit, NORMAL_BYTES_MAX, Normal, Part, Value};
 pub use engine::{Engine, EngineConfig, Match, Signature};
 pub use fingerprint::FingerprintBuilder;
 pub use header::Header;

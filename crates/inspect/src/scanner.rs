@@ -3,7 +3,8 @@
 use crate::anchor::Anchor;
 use crate::armor::ArmorRun;
 use crate::classes::BLOCK_BYTES;
-use crate::detector::Hit;
+use crate::detector::{Hit, Part};
+use crate::document::Open;
 use crate::engine::{Engine, Match, Signature};
 use crate::header::{Header, Row};
 use crate::simd::scan;
@@ -54,6 +55,7 @@ pub struct Scanner<'e> {
     queue: Vec<Candidate>,
     signatures: Vec<Signature>,
     open: Option<ArmorRun>,
+    documents: Vec<Open>,
 }
 
 impl std::fmt::Debug for Scanner<'_> {
@@ -82,6 +84,7 @@ impl<'e> Scanner<'e> {
             queue: Vec::new(),
             signatures: Vec::new(),
             open: None,
+            documents: Vec::new(),
         }
     }
 
@@ -106,6 +109,7 @@ impl<'e> Scanner<'e> {
         self.row_head = 0;
         self.queue.clear();
         self.open = None;
+        self.documents.clear();
     }
 
     /// Takes the next bytes of the stream.
@@ -138,6 +142,9 @@ impl<'e> Scanner<'e> {
         self.carry = carry;
         if let Some(open) = self.open.take() {
             self.close(open, out);
+        }
+        for document in std::mem::take(&mut self.documents) {
+            self.close_document(&document, out);
         }
         self.start(0);
     }
@@ -354,6 +361,7 @@ impl<'e> Scanner<'e> {
                     display: value.display,
                 });
             }
+            Hit::Part(part) => self.join(index, part, (at, encoding), out),
             Hit::Armor(armor) => {
                 if let Some(open) = self.open.take() {
                     self.close(open, out);
@@ -366,6 +374,36 @@ impl<'e> Scanner<'e> {
                 }
             }
         }
+    }
+
+    /// Puts a part that a detector found at the byte `at` to its document.
+    fn join(&mut self, index: usize, part: Part, (at, encoding): (u64, Encoding), out: &mut Vec<Match>) {
+        let start = byte_at(at, part.first, encoding);
+        let end = start.saturating_add(wide(part.length).saturating_mul(encoding.width()));
+        if let Some(place) = self.documents.iter().position(|open| open.detector == index) {
+            if self.documents.get_mut(place).is_some_and(|open| open.join(&part, (start, end))) {
+                return;
+            }
+            let done = self.documents.remove(place);
+            self.close_document(&done, out);
+        }
+        let Some(mut builder) = self.engine.builders.get(index).cloned() else { return };
+        builder.update(part.normal.as_bytes());
+        self.documents.push(Open::new(index, part, (start, end), builder.finish()));
+    }
+
+    fn close_document(&self, document: &Open, out: &mut Vec<Match>) {
+        let (detector, check, severity) = self.engine.identity(document.detector);
+        out.push(Match {
+            detector,
+            check,
+            severity,
+            confidence: document.confidence(),
+            offset: self.base.saturating_add(document.start),
+            length: document.end.saturating_sub(document.start),
+            fingerprint: document.fingerprint,
+            display: document.display(),
+        });
     }
 
     /// Lets an open block see the bytes of `buffer`.

@@ -1,7 +1,8 @@
 //! What is found depends on the bytes of a stream only.
 
 use airlock_inspect::{
-    Anchor, Armor, Detector, Engine, EngineConfig, Hit, Literal, Match, Normal, Signature, Value, Window,
+    Anchor, Armor, Detector, Engine, EngineConfig, Hit, Literal, Match, Normal, Part, Signature, Value,
+    Window,
 };
 use airlock_model::{Check, Confidence, Severity};
 use proptest::prelude::*;
@@ -56,6 +57,17 @@ impl Detector for Everything {
                     display: "key".to_owned(),
                 })
             });
+        }
+        if which == 3 {
+            return Some(Hit::Part(Part {
+                first: -2,
+                length: 6,
+                fields: 1,
+                bare: Confidence::MEDIUM,
+                full: Confidence::HIGH,
+                normal: Normal::of(window.after),
+                display: "part".to_owned(),
+            }));
         }
         if which == 0 && window.after.len() > 200 {
             return Some(Hit::Armor(Armor {
@@ -196,7 +208,7 @@ fn a_long_block_is_followed_to_its_end() {
 fn literals_are_found_wherever_they_stand() {
     let engine = engine();
     for at in 0..200_usize {
-        for (which, literal) in LITERALS.iter().enumerate().take(5).skip(1) {
+        for (which, literal) in LITERALS.iter().enumerate().take(5).skip(1).filter(|(which, _)| *which != 3) {
             let mut stream = vec![b'.'; at];
             stream.extend_from_slice(literal.bytes());
             let (found, signatures) = scan_all(&engine, &[&stream]);
@@ -218,6 +230,18 @@ fn literals_are_found_wherever_they_stand() {
             assert_eq!(own.map(|found| found.offset).collect::<Vec<_>>(), [offset], "wide at {at}");
         }
     }
+}
+
+#[test]
+fn parts_of_a_document_are_one_finding() {
+    let gap = |count: usize| vec![b'.'; count];
+    let stream =
+        [&b"..Type"[..], &gap(60_000), b"Type", &gap(60_000), b"Type", &gap(70_000), b"Type"].concat();
+    let found = scan(&engine(), &[&stream]);
+    let shown: Vec<_> = found.iter().map(|one| (one.offset, one.length, one.display.as_str())).collect();
+    let near = "part, parts: 3, protected fields: 3";
+    let far = "part, parts: 1, protected fields: 1";
+    assert_eq!(shown, [(1000, 120_014, near), (191_012, 6, far)]);
 }
 
 #[test]
