@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the output of the example")]
 
 use airlock_checks::detectors::builtin;
-use airlock_inspect::{Engine, EngineConfig, Match};
+use airlock_inspect::{Engine, EngineConfig, Literal, Match};
 use std::io::{self, Read};
 
 /// Bytes of a piece.
@@ -15,6 +15,26 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// Bytes that are kept in memory and scanned again and again.
 const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// Signatures that a decoder may ask for.
+const SIGNATURES: [&[u8]; 16] = [
+    b"\x1f\x8b\x08",
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"%PDF-",
+    b"SQLite format 3\0",
+    b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd",
+    b"\x04\x22\x4d\x18",
+    b"BZh9",
+    b"7z\xbc\xaf\x27\x1c",
+    b"{\\rtf1",
+    b"ustar",
+    b"base64",
+    b"quoted-printable",
+    b"MIME-Version:",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+];
 
 /// Returns the nanoseconds that this thread has run (proc(5), `schedstat`).
 fn processor_ns() -> io::Result<f64> {
@@ -55,20 +75,25 @@ fn main() -> io::Result<()> {
     let config = EngineConfig { fingerprint_key: [0; 32] };
     let load = best(rounds, || drop(builtin(|_| true)))?;
     let every = Engine::new(builtin(|_| true), config.clone());
-    let none = Engine::new(Vec::new(), config);
+    let none = Engine::new(Vec::new(), config.clone());
+    let signatures: Vec<Literal> = SIGNATURES.iter().map(|bytes| Literal::new(bytes)).collect();
+    let all = Engine::with_signatures(builtin(|_| true), &signatures, config);
     let mut found: Vec<Match> = Vec::new();
+    let mut seen = 0_usize;
     let mut run = |engine: &Engine| {
         let mut scanner = engine.scanner();
         best(rounds, || {
             found.clear();
             for piece in bytes.chunks(PIECE_BYTES) {
                 scanner.feed(piece, &mut found);
+                seen = seen.saturating_add(scanner.signatures().count());
             }
             scanner.finish(&mut found);
         })
     };
     let stage = run(&none)?;
     let scan = run(&every)?;
+    let with_signatures = run(&all)?;
     let mut streams = every.scanner();
     let mut ignored = Vec::new();
     let small = best(rounds, || {
@@ -90,6 +115,7 @@ fn main() -> io::Result<()> {
     println!("  BLAKE3                   {:6.2} GB/s", size / hash);
     println!("  stage 1 alone            {:6.2} GB/s", size / stage);
     println!("  all detectors            {:6.2} GB/s   {:.2} x BLAKE3", size / scan, hash / scan);
+    println!("  and {} signatures        {:6.2} GB/s", signatures.len(), size / with_signatures);
     println!("  in streams of 3000 bytes {:6.2} GB/s", size / small);
     Ok(())
 }

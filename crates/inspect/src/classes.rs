@@ -23,17 +23,6 @@ pub(crate) struct Classes {
     pub(crate) paren: u64,
 }
 
-/// The classes that tell a block that may hold a candidate from one that cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Sketch {
-    /// Digits and `-`.
-    pub(crate) mark: u64,
-    /// Bytes whose bit 6 is set: letters, and more that does not matter.
-    pub(crate) letter: u64,
-    /// Zero bytes.
-    pub(crate) zero: u64,
-}
-
 /// Classifies a block without vector instructions.
 pub(crate) fn portable(block: &Block) -> Classes {
     let collect = |class: fn(u8) -> bool| {
@@ -46,18 +35,6 @@ pub(crate) fn portable(block: &Block) -> Classes {
         dash: collect(|byte| byte == b'-'),
         space: collect(|byte| byte == b' '),
         paren: collect(|byte| byte == b'('),
-    }
-}
-
-/// Sketches a block without vector instructions.
-pub(crate) fn portable_sketch(block: &Block) -> Sketch {
-    let collect = |class: fn(u8) -> bool| {
-        block.iter().rev().fold(0_u64, |bits, &byte| (bits << 1) | u64::from(class(byte)))
-    };
-    Sketch {
-        mark: collect(|byte| byte.is_ascii_digit() || byte == b'-'),
-        letter: collect(|byte| byte & 0x40 != 0),
-        zero: collect(|byte| byte == 0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The seam between the engine and its detectors.
 
 use crate::anchor::Anchor;
+use crate::literal::Literal;
 use crate::window::Window;
 use airlock_model::{Check, Confidence, Severity};
 use std::fmt;
@@ -8,7 +9,7 @@ use zeroize::Zeroize;
 
 /// Recognises one kind of value.
 ///
-/// A detector is asked at each of its anchors, and what it says may depend on the
+/// A detector is asked at each of its anchors and literals, and what it says may depend on the
 /// [`Window`] only. Two detectors must not claim the same value.
 pub trait Detector: Send + Sync + fmt::Debug {
     /// Returns the name that findings carry, such as `pan`.
@@ -21,10 +22,26 @@ pub trait Detector: Send + Sync + fmt::Debug {
     fn severity(&self) -> Severity;
 
     /// Returns the shapes at which it wants to be asked.
-    fn anchors(&self) -> &[Anchor];
+    fn anchors(&self) -> &[Anchor] {
+        &[]
+    }
 
-    /// Looks at a candidate.
-    fn verify(&self, window: &Window<'_>) -> Option<Hit>;
+    /// Returns the strings at which it wants to be asked.
+    fn literals(&self) -> &[Literal] {
+        &[]
+    }
+
+    /// Looks at a position that one of its anchors fits.
+    fn verify(&self, anchor: Anchor, window: &Window<'_>) -> Option<Hit> {
+        let _ = (anchor, window);
+        None
+    }
+
+    /// Looks at a position where the literal at place `which` of its list starts.
+    fn verify_literal(&self, which: usize, window: &Window<'_>) -> Option<Hit> {
+        let _ = (which, window);
+        None
+    }
 }
 
 /// What a detector found.
@@ -35,6 +52,28 @@ pub enum Hit {
     /// A block of armoured text whose head lies in the window and whose end may be
     /// far away. The engine follows it.
     Armor(Armor),
+    /// A part of a document. Parts of the same detector that lie near each other are
+    /// reported as one.
+    Part(Part),
+}
+
+/// A part of a document, such as a message in a file of messages.
+#[derive(Debug)]
+pub struct Part {
+    /// Place of its first character, from the anchor.
+    pub first: isize,
+    /// Number of characters of it that were looked at.
+    pub length: usize,
+    /// Number of protected fields in these.
+    pub fields: u64,
+    /// How sure the detector is of a document without protected fields.
+    pub bare: Confidence,
+    /// How sure it is of one with some.
+    pub full: Confidence,
+    /// What identifies the document, if this is its first part.
+    pub normal: Normal,
+    /// What may be shown of the document besides the number of parts and fields.
+    pub display: String,
 }
 
 /// A value in a window.

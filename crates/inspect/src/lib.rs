@@ -2,21 +2,24 @@
 //! without ever keeping or showing them.
 //!
 //! ```text
-//!  bytes ─▶ sketch of 64 bytes ─▶ shapes ─▶ candidates ─▶ window ─▶ detector ─▶ Match
-//!           3 classes, no branch   only where  (position,    512 bytes   check digit,
-//!                                  marks meet   anchor)      each side   context words
+//!  bytes ─▶ grams of 4 bytes ─▶ shapes ─▶ candidates ─▶ window ─▶ detector ─▶ Match
+//!           8 buckets, no branch  literals   (position,    512 bytes   check digit,
+//!                                 in windows  anchor)      each side   context words
 //! ```
 //!
-//! Stage 1 looks for [`Anchor`]s: short shapes such as thirteen digits in a row, in
-//! ASCII and UTF-16, with vector instructions chosen at run time and a portable twin
-//! of each. Stage 2 asks the [`Detector`]s that want an anchor, and shows them its
-//! surroundings as a [`Window`]: characters, whatever the encoding.
+//! Stage 1 looks for [`Anchor`]s, short shapes such as thirteen digits in a row, and
+//! for up to some forty [`Literal`]s, in ASCII and UTF-16, with vector instructions
+//! chosen at run time and a portable twin of each. Stage 2 asks the [`Detector`]s that
+//! want an anchor or a literal, and shows them its surroundings as a [`Window`]:
+//! characters, whatever the encoding. Who decodes containers may name literals of its
+//! own and is told where they stand ([`Engine::with_signatures`]).
 //!
 //! **The law.** What is found is a function of the bytes of a stream. A detector sees
 //! [`LOOKBACK_BYTES`] before a candidate, [`LOOKAHEAD_BYTES`] from it on, and the
 //! header row of the stream; a candidate is looked at when all of that has come or the
 //! stream has ended. So pieces may have any size, and any thread may scan any stream.
-//! Blocks of armoured text are longer than a window; a state machine follows them.
+//! Blocks of armoured text are longer than a window; a state machine follows them. So are
+//! documents; their parts are put together.
 //!
 //! ```
 //! use airlock_inspect::{Anchor, Detector, Engine, EngineConfig, Hit, Normal, Value, Window};
@@ -31,7 +34,7 @@
 //!     fn check(&self) -> Check { Check::Financial }
 //!     fn severity(&self) -> Severity { Severity::Low }
 //!     fn anchors(&self) -> &[Anchor] { &[Anchor::LongRun] }
-//!     fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+//!     fn verify(&self, _: Anchor, window: &Window<'_>) -> Option<Hit> {
 //!         (window.run == 16).then(|| Hit::Value(Value {
 //!             first: 0,
 //!             length: 16,
@@ -62,16 +65,22 @@ mod anchor;
 mod armor;
 mod classes;
 mod detector;
+mod document;
 mod engine;
 mod fingerprint;
+mod grams;
 mod header;
+mod literal;
+mod scanner;
 mod simd;
 mod stage;
 mod window;
 
 pub use anchor::Anchor;
-pub use detector::{Armor, Detector, Hit, NORMAL_BYTES_MAX, Normal, Value};
-pub use engine::{Engine, EngineConfig, Match, Scanner};
+pub use detector::{Armor, Detector, Hit, NORMAL_BYTES_MAX, Normal, Part, Value};
+pub use engine::{Engine, EngineConfig, Match, Signature};
 pub use fingerprint::FingerprintBuilder;
 pub use header::Header;
+pub use literal::{LITERAL_BYTES_MAX, LITERAL_BYTES_MIN, Literal};
+pub use scanner::Scanner;
 pub use window::{Encoding, HEAD_BYTES, LOOKAHEAD_BYTES, LOOKBACK_BYTES, Window};

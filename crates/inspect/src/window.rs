@@ -1,6 +1,5 @@
 //! What a detector sees of the stream around a candidate.
 
-use crate::anchor::Anchor;
 use crate::header::Header;
 use std::fmt;
 
@@ -40,8 +39,6 @@ impl Encoding {
 /// are counted in characters from the anchor; before it they are negative.
 #[derive(Clone, Copy)]
 pub struct Window<'a> {
-    /// The shape that was found.
-    pub anchor: Anchor,
     /// Characters before the anchor; the nearest is last.
     pub before: &'a [u8],
     /// The anchor and the characters after it.
@@ -95,7 +92,6 @@ impl Window<'_> {
 impl fmt::Debug for Window<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Window")
-            .field("anchor", &self.anchor)
             .field("encoding", &self.encoding)
             .field("at", &self.at)
             .finish_non_exhaustive()

@@ -170,7 +170,7 @@ impl Detector for Iban {
         &[Anchor::LetterPair]
     }
 
-    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+    fn verify(&self, _: Anchor, window: &Window<'_>) -> Option<Hit> {
         let (number, length, characters, grouped) = self.read(window.after)?;
         if !alone(window, length, characters) {
             return None;

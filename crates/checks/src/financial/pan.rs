@@ -468,8 +468,8 @@ impl Detector for Pan {
         &[Anchor::LongRun, Anchor::GroupedRun]
     }
 
-    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
-        let number = match window.anchor {
+    fn verify(&self, anchor: Anchor, window: &Window<'_>) -> Option<Hit> {
+        let number = match anchor {
             Anchor::LongRun => self.plain(window)?,
             _ => self.grouped(window)?,
         };

@@ -157,7 +157,7 @@ macro_rules! track {
                 &[Anchor::LongRun]
             }
 
-            fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+            fn verify(&self, _: Anchor, window: &Window<'_>) -> Option<Hit> {
                 $find(window).map(|shape| hit(shape, window, $display))
             }
         }

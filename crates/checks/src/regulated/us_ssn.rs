@@ -189,8 +189,8 @@ impl Shared {
         })
     }
 
-    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
-        let number = match window.anchor {
+    fn verify(&self, anchor: Anchor, window: &Window<'_>) -> Option<Hit> {
+        let number = match anchor {
             Anchor::NineRun => self.bare(window)?,
             _ => self.parts(window)?,
         };
@@ -274,8 +274,8 @@ macro_rules! number {
                 $anchors
             }
 
-            fn verify(&self, window: &Window<'_>) -> Option<Hit> {
-                self.0.verify(window)
+            fn verify(&self, anchor: Anchor, window: &Window<'_>) -> Option<Hit> {
+                self.0.verify(anchor, window)
             }
         }
     };

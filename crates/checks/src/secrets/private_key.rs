@@ -1,9 +1,12 @@
 //! Private keys in armoured text: PEM (RFC 7468), `OpenSSH` and `OpenPGP`.
 
 use crate::detectors::rule::load;
-use airlock_inspect::{Anchor, Armor, Detector, Hit, Window};
+use airlock_inspect::{Armor, Detector, Hit, Literal, Window};
 use airlock_model::{Check, Confidence, Severity};
 use serde::Deserialize;
+
+/// What every head line starts with.
+const HEAD: Literal = Literal::new(b"-----BEGIN ").wide();
 
 /// What the rule holds.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,11 +51,11 @@ impl Detector for PrivateKey {
         self.severity
     }
 
-    fn anchors(&self) -> &[Anchor] {
-        &[Anchor::Armor]
+    fn literals(&self) -> &[Literal] {
+        const { &[HEAD] }
     }
 
-    fn verify(&self, window: &Window<'_>) -> Option<Hit> {
+    fn verify_literal(&self, _: usize, window: &Window<'_>) -> Option<Hit> {
         let text = window.after.strip_prefix(b"-----BEGIN ")?;
         let fits = |label: &&String| {
             text.strip_prefix(label.as_bytes()).is_some_and(|rest| rest.starts_with(b"-----"))

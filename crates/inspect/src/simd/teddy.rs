@@ -1,0 +1,249 @@
+//! The vector twins of [`Grams::portable`].
+//!
+//! Each keeps what the first three places of a gram said about the block before, and
+//! moves it in at the front, so that every byte sees the three before it.
+
+use super::{BLOCK_BYTES, Block, Ends};
+use crate::grams::{GRAM_BYTES, Grams, SHAPE_BITS};
+use std::arch::x86_64::{
+    __m128i, __m256i, __m512i, _mm_alignr_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8, _mm_srli_epi16,
+    _mm_storeu_si128, _mm256_alignr_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
+    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_testz_si256,
+    _mm512_alignr_epi8, _mm512_alignr_epi64, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512,
+    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_storeu_si512,
+    _mm512_test_epi8_mask,
+};
+
+#[inline]
+#[target_feature(enable = "ssse3")]
+fn table(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: there are 16 bytes; the load needs no alignment.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+/// With vectors of 16 bytes.
+pub(super) struct Ssse3 {
+    low: [__m128i; GRAM_BYTES],
+    high: [__m128i; GRAM_BYTES],
+    last: [__m128i; GRAM_BYTES - 1],
+    found: [__m128i; 4],
+}
+
+impl Ssse3 {
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+        let zero = _mm_setzero_si128();
+        let (low, high) = (grams.low.each_ref().map(|t| table(t)), grams.high.each_ref().map(|t| table(t)));
+        let mut teddy = Self { low, high, last: [zero; 3], found: [zero; 4] };
+        teddy.step(last);
+        teddy
+    }
+
+    /// Returns whether a gram may end in the block.
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    pub(super) fn step(&mut self, block: &Block) -> bool {
+        let half = _mm_set1_epi8(15);
+        let mut any = _mm_setzero_si128();
+        for (part, found) in block.as_chunks::<16>().0.iter().zip(&mut self.found) {
+            let bytes = table(part);
+            let (low, high) = (_mm_and_si128(bytes, half), _mm_and_si128(_mm_srli_epi16::<4>(bytes), half));
+            let set = |low_table, high_table| {
+                _mm_and_si128(_mm_shuffle_epi8(low_table, low), _mm_shuffle_epi8(high_table, high))
+            };
+            let first = set(self.low[0], self.high[0]);
+            let second = set(self.low[1], self.high[1]);
+            let third = set(self.low[2], self.high[2]);
+            let fourth = set(self.low[3], self.high[3]);
+            let ab = _mm_and_si128(
+                _mm_alignr_epi8::<13>(first, self.last[0]),
+                _mm_alignr_epi8::<14>(second, self.last[1]),
+            );
+            let cd = _mm_and_si128(_mm_alignr_epi8::<15>(third, self.last[2]), fourth);
+            self.last = [first, second, third];
+            *found = _mm_and_si128(ab, cd);
+            any = _mm_or_si128(any, *found);
+        }
+        _mm_movemask_epi8(_mm_cmpeq_epi8(any, _mm_setzero_si128())) != 0xffff
+    }
+
+    /// Returns where grams may end in the block.
+    #[inline]
+    #[target_feature(enable = "ssse3")]
+    pub(super) fn ends(&self) -> Ends {
+        let none = |of: u8| {
+            let zero = _mm_setzero_si128();
+            let parts = self.found.map(|part| {
+                let some = _mm_and_si128(part, _mm_set1_epi8(of.cast_signed()));
+                u64::from(_mm_movemask_epi8(_mm_cmpeq_epi8(some, zero)).cast_unsigned())
+            });
+            let [a, b, c, d] = parts;
+            a | b << 16 | c << 32 | d << 48
+        };
+        Ends { shapes: !none(SHAPE_BITS), literals: !none(!SHAPE_BITS) }
+    }
+
+    /// Returns which buckets may have a gram that ends at each byte.
+    #[target_feature(enable = "ssse3")]
+    pub(super) fn found(&self) -> Block {
+        let mut block = [0; BLOCK_BYTES];
+        for (part, found) in block.as_chunks_mut::<16>().0.iter_mut().zip(self.found) {
+            // SAFETY: there are 16 bytes; the store needs no alignment.
+            unsafe { _mm_storeu_si128(part.as_mut_ptr().cast(), found) }
+        }
+        block
+    }
+}
+
+/// With vectors of 32 bytes.
+pub(super) struct Avx2 {
+    low: [__m256i; GRAM_BYTES],
+    high: [__m256i; GRAM_BYTES],
+    last: [__m256i; GRAM_BYTES - 1],
+    found: [__m256i; 2],
+}
+
+impl Avx2 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+        let zero = _mm256_setzero_si256();
+        let twice = |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(table(bytes));
+        let low = grams.low.each_ref().map(twice);
+        let high = grams.high.each_ref().map(twice);
+        let mut teddy = Self { low, high, last: [zero; 3], found: [zero; 2] };
+        teddy.step(last);
+        teddy
+    }
+
+    /// Returns whether a gram may end in the block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn step(&mut self, block: &Block) -> bool {
+        let half = _mm256_set1_epi8(15);
+        let mut any = _mm256_setzero_si256();
+        for (part, found) in block.as_chunks::<32>().0.iter().zip(&mut self.found) {
+            // SAFETY: there are 32 bytes; the load needs no alignment.
+            let bytes = unsafe { _mm256_loadu_si256(part.as_ptr().cast()) };
+            let low = _mm256_and_si256(bytes, half);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), half);
+            let set = |low_table, high_table| {
+                _mm256_and_si256(_mm256_shuffle_epi8(low_table, low), _mm256_shuffle_epi8(high_table, high))
+            };
+            let first = set(self.low[0], self.high[0]);
+            let second = set(self.low[1], self.high[1]);
+            let third = set(self.low[2], self.high[2]);
+            let fourth = set(self.low[3], self.high[3]);
+            let ab = _mm256_and_si256(
+                _mm256_alignr_epi8::<13>(first, _mm256_permute2x128_si256::<0x21>(self.last[0], first)),
+                _mm256_alignr_epi8::<14>(second, _mm256_permute2x128_si256::<0x21>(self.last[1], second)),
+            );
+            let cd = _mm256_and_si256(
+                _mm256_alignr_epi8::<15>(third, _mm256_permute2x128_si256::<0x21>(self.last[2], third)),
+                fourth,
+            );
+            self.last = [first, second, third];
+            *found = _mm256_and_si256(ab, cd);
+            any = _mm256_or_si256(any, *found);
+        }
+        _mm256_testz_si256(any, any) == 0
+    }
+
+    /// Returns where grams may end in the block.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn ends(&self) -> Ends {
+        let some = |of: u8| {
+            let [low, high] = self.found.map(|part| {
+                let some = _mm256_and_si256(part, _mm256_set1_epi8(of.cast_signed()));
+                let none = _mm256_cmpeq_epi8(some, _mm256_setzero_si256());
+                u64::from(!_mm256_movemask_epi8(none).cast_unsigned())
+            });
+            low | high << 32
+        };
+        Ends { shapes: some(SHAPE_BITS), literals: some(!SHAPE_BITS) }
+    }
+
+    /// Returns which buckets may have a gram that ends at each byte.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn found(&self) -> Block {
+        let mut block = [0; BLOCK_BYTES];
+        for (part, found) in block.as_chunks_mut::<32>().0.iter_mut().zip(self.found) {
+            // SAFETY: there are 32 bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), found) }
+        }
+        block
+    }
+}
+
+/// With vectors of 64 bytes.
+pub(super) struct Avx512 {
+    low: [__m512i; GRAM_BYTES],
+    high: [__m512i; GRAM_BYTES],
+    last: [__m512i; GRAM_BYTES - 1],
+    found: __m512i,
+}
+
+impl Avx512 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+        let zero = _mm512_setzero_si512();
+        let low = grams.low.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
+        let high = grams.high.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
+        let mut teddy = Self { low, high, last: [zero; 3], found: zero };
+        teddy.step(last);
+        teddy
+    }
+
+    /// Returns whether a gram may end in the block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn step(&mut self, block: &Block) -> bool {
+        // SAFETY: a block has 64 bytes; the load needs no alignment.
+        let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+        let half = _mm512_set1_epi8(15);
+        let low = _mm512_and_si512(bytes, half);
+        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), half);
+        let set = |low_table, high_table| {
+            _mm512_and_si512(_mm512_shuffle_epi8(low_table, low), _mm512_shuffle_epi8(high_table, high))
+        };
+        let first = set(self.low[0], self.high[0]);
+        let second = set(self.low[1], self.high[1]);
+        let third = set(self.low[2], self.high[2]);
+        let fourth = set(self.low[3], self.high[3]);
+        let ab = _mm512_and_si512(
+            _mm512_alignr_epi8::<13>(first, _mm512_alignr_epi64::<6>(first, self.last[0])),
+            _mm512_alignr_epi8::<14>(second, _mm512_alignr_epi64::<6>(second, self.last[1])),
+        );
+        let cd = _mm512_and_si512(
+            _mm512_alignr_epi8::<15>(third, _mm512_alignr_epi64::<6>(third, self.last[2])),
+            fourth,
+        );
+        self.last = [first, second, third];
+        self.found = _mm512_and_si512(ab, cd);
+        _mm512_test_epi8_mask(self.found, self.found) != 0
+    }
+
+    /// Returns where grams may end in the block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn ends(&self) -> Ends {
+        Ends {
+            shapes: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8(SHAPE_BITS.cast_signed())),
+            literals: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8((!SHAPE_BITS).cast_signed())),
+        }
+    }
+
+    /// Returns which buckets may have a gram that ends at each byte.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn found(&self) -> Block {
+        let mut block = [0; BLOCK_BYTES];
+        // SAFETY: a block has 64 bytes; the store needs no alignment.
+        unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), self.found) }
+        block
+    }
+}
