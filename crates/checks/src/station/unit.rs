@@ -24,7 +24,7 @@ const MATCHES_MAX: usize = 20_000;
 /// Bytes around a cut of our own that are looked at, too: the longest match.
 const CUT_CONTEXT_BYTES: u64 = 64 << 10;
 /// Bytes around the edge of a place that are looked at, too.
-const EDGE_CONTEXT_BYTES: u64 = 512;
+pub(super) const EDGE_CONTEXT_BYTES: u64 = 512;
 const _: () = assert!(LOOKBACK_BYTES <= 512 && LOOKAHEAD_BYTES <= 512);
 /// Chunks shorter than this are read without asking first whether they are a hole.
 const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
@@ -443,7 +443,7 @@ fn ends_in_zeros(bytes: &[u8]) -> bool {
 }
 
 /// Drops matches from `first` on whose bytes are not the ones asked for, and equal ones.
-fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Extent) -> bool) {
+pub(super) fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Extent) -> bool) {
     let mut seen = BTreeSet::new();
     let mut position = 0;
     matches.retain(|found| {
@@ -489,7 +489,7 @@ pub(super) fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
 }
 
 /// Whether all bytes are zero. Looks at the first few alone, where most data differs.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (head, rest) = bytes.split_at(bytes.len().min(64));
     let or = |piece: &[u8]| piece.iter().fold(0, |sum, byte| sum | byte);
     or(head) == 0 && rest.chunks(4096).all(|piece| or(piece) == 0)

@@ -255,6 +255,8 @@ impl Scan {
             made.rests.extend(layout.claims.iter().map(|(_, block, length, _)| (*block, *length)));
         }
         made.rests.extend(old.rests);
+        made.list
+            .extend(old.list.into_iter().filter_map(|layout| layout.into_old(fs.superblock.sector_bytes)));
         self.tally.count("block runs outside the file system", made.outside, place);
         self.tally.count("extents that are compressed in an unknown way", made.unknown, place);
         let rests = made.rests;

@@ -1,8 +1,8 @@
 //! Turns settled claims and what is free into places.
 
-use super::FileSystem;
 use super::claims::{Claim, Role, Settled};
 use super::names::{Node, NodeKind, Paths};
+use super::{FileSystem, spare};
 use crate::Error;
 use crate::field::{narrow, quotient, word};
 use crate::volumes::{Findings, as_runs};
@@ -49,6 +49,7 @@ pub(crate) fn emit_views(fs: FileSystem<'_>, label: &str, findings: &mut Finding
 
 fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool) -> Result<(), Error> {
     let limited = fs.limited || fs.claims.is_full();
+    spare::add(&mut fs);
     let claims = std::mem::take(&mut fs.claims);
     let settled = claims.settle();
     let gaps_max = findings.runs_left.min(GAP_RUNS_MAX);

@@ -12,6 +12,7 @@
 mod claims;
 mod emit;
 mod names;
+mod spare;
 mod tally;
 mod views;
 

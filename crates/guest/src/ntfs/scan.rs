@@ -454,7 +454,6 @@ impl Scan {
     fn packed(&mut self, fs: &Fs<'_>, owner: u32, form: &Form) -> bool {
         let unit = Unit::new(&fs.boot, form.unit_bits);
         let limit = form.sizes.valid;
-        let end = limit.div_ceil(unit.bytes.max(1)).saturating_mul(unit.clusters);
         let room = PACKS_MAX.saturating_sub(self.packs.len());
         let Some(pieces) = pieces(&fs.boot, &self.runs, unit, limit, room) else {
             self.limited = true;
@@ -462,12 +461,8 @@ impl Scan {
         };
         let (mut stored, runs) = (0_u64, std::mem::take(&mut self.runs));
         for run in &runs {
-            let inside = end.saturating_sub(run.vcn).min(run.length);
-            self.claims.run(owner, Role::Written, run.lcn, inside, stored);
-            stored = stored.saturating_add(inside);
-            let behind = run.lcn.saturating_add(inside);
-            let rest = run.length.saturating_sub(inside);
-            self.claims.run(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(inside));
+            self.claims.run(owner, Role::Written, run.lcn, run.length, stored);
+            stored = stored.saturating_add(run.length);
         }
         self.runs = runs;
         self.packs.push(owner, pieces);

@@ -214,6 +214,7 @@ impl Piece {
             skip: self.skip,
             unpacked: if plain { stored_bytes.max(end).min(self.unpacked) } else { self.unpacked },
             codec: if plain { Codec::Stored } else { fs.superblock.codec },
+            spare: false,
         }
     }
 }
