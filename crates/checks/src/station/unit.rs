@@ -170,8 +170,13 @@ impl<'a> Worker<'a> {
         if pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable)) {
             unscannable.insert(Reason::Unreadable);
         }
-        let limited =
-            |run: &Run| self.survey.limits.iter().any(|limit| limit.intersect(&run.extent()).is_some());
+        unscannable.extend(place.unscannable.filter(|_| data));
+        // They are sorted and apart.
+        let limits = &self.survey.limits;
+        let limited = |run: &Run| {
+            let first = limits.partition_point(|limit| limit.end() <= run.disk);
+            limits.get(first).is_some_and(|limit| limit.intersect(&run.extent()).is_some())
+        };
         if data && runs.iter().any(limited) {
             unscannable.insert(Reason::Limit);
         }

@@ -1,7 +1,7 @@
 //! Files whose bytes are not simply their blocks.
 
 use crate::field::{narrow, wide, word};
-use airlock_model::{Packed, Run};
+use airlock_model::{Packed, Reason, Run};
 
 /// Lists that belong to some of the nodes, in the order of the nodes.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(crate) type Views = ByNode<Run>;
 
 /// What the stored streams of packed files unpack to.
 pub(crate) type Packs = ByNode<Packed>;
+
+/// For files whose bytes are not what they stand for, why.
+pub(crate) type Reasons = ByNode<Reason>;
 
 /// For files that were not written to their end, how many bytes were: the others read as zeros.
 pub(crate) type Valid = ByNode<u64>;
