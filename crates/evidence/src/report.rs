@@ -16,7 +16,7 @@ pub struct SourceReport {
     pub rules: String,
     /// The members of its bundle, in the order of the opening.
     pub disks: Vec<SourceDisk>,
-    /// Logs that it replayed in memory.
+    /// Logs that were not empty, and whether it replayed them in memory.
     pub replays: Vec<Replayed>,
     /// How many findings there were, by [`count_key`].
     pub counts: BTreeMap<String, u64>,

@@ -50,7 +50,7 @@ pub struct Predicate {
     pub rules: Rules,
     /// What the disks were, and what is missing of them.
     pub disks: Vec<Disk>,
-    /// Logs that were replayed in memory to know the files.
+    /// Logs that were not empty, and whether they were replayed in memory to know the files.
     pub replays: Vec<Replayed>,
     /// What was found, masked.
     pub findings: Findings,
@@ -136,17 +136,19 @@ pub struct Disk {
     pub name: String,
 }
 
-/// A log of a file system that was not unmounted, and was replayed in memory: files were
-/// listed and inspected as they would be after a mount.
+/// A log of a file system that was not unmounted. If it was replayed in memory, files were
+/// listed and inspected as they would be after a mount; else without their latest changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replayed {
-    /// Who replayed it.
+    /// Who read it.
     pub site: Site,
     /// The volume, such as `p1`.
     pub volume: String,
-    /// Which log: `jbd2`, `xfs`.
+    /// Which log: `jbd2`, `xfs`, `btrfs`, `ntfs`; `hiberfil` for the memory of a Windows that sleeps.
     pub log: String,
+    /// Whether it was replayed.
+    pub done: bool,
     /// Transactions.
     pub transactions: u64,
     /// Blocks of the volume that the log has a newer copy of.

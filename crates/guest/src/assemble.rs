@@ -117,6 +117,7 @@ fn volume<'d>(
     let window = Window::assemble(disk, segments);
     if many {
         findings.oddities.add(&label, "too many stripes to follow; taken as raw bytes", window.extent());
+        findings.limits.extend(own.iter().copied());
     }
     if let Some(content) = content {
         place_volume(findings, &label, content, window.extent(), &[(PlaceKind::Raw, own)]);

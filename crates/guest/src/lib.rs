@@ -57,6 +57,7 @@ mod fat;
 mod field;
 mod fs;
 mod iso9660;
+mod limits;
 mod lvm;
 mod md;
 mod ntfs;
@@ -84,13 +85,16 @@ pub struct Oddity {
     pub extent: Extent,
 }
 
-/// What was done about the log of a file system that was not unmounted.
+/// What was done about the log of a file system that was not unmounted, or about what else
+/// holds its latest changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
     /// The volume, such as `p1`.
     pub volume: String,
-    /// Which log: `jbd2`, `xfs`, `btrfs`.
+    /// Which log: `jbd2`, `xfs`, `btrfs`, `ntfs`; `hiberfil` for what a sleeping Windows has in memory.
     pub log: &'static str,
+    /// Whether it was replayed. If not, files are listed and read without the latest changes.
+    pub done: bool,
     /// Transactions that were replayed.
     pub transactions: u64,
     /// Blocks of the volume that read as the log has them.
@@ -98,6 +102,11 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Says that a log was not replayed.
+    pub(crate) fn not_done(log: &'static str) -> Self {
+        Self { volume: String::new(), log, done: false, transactions: 0, blocks: 0 }
+    }
+
     /// Says of which volume it is.
     pub(crate) fn of(self, volume: &str) -> Self {
         Self { volume: volume.to_owned(), ..self }
@@ -111,11 +120,11 @@ pub struct Survey {
     pub map: PlaceMap,
     /// What was odd.
     pub oddities: Vec<Oddity>,
-    /// Bytes that could not be understood because a budget was used up; they are in
-    /// the map as raw places.
+    /// Bytes that could not be understood because a budget was used up, sorted and apart; nobody's
+    /// are in the map as raw places.
     pub limits: Vec<Extent>,
-    /// Logs that were not empty, and were replayed in memory: files are listed and read as
-    /// they would be after a mount, the disk itself stays as it is.
+    /// Logs that were not empty. Those that were replayed were so in memory: files are listed and
+    /// read as they would be after a mount, the disk itself stays as it is.
     pub replays: Vec<Replay>,
 }
 

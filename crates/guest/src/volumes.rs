@@ -1,6 +1,7 @@
 //! Divides the disks of a bundle into volumes, and each volume into places.
 
 use crate::detect::{Content, detect};
+use crate::limits::Limits;
 use crate::partition::{self, Oddities};
 use crate::window::Window;
 use crate::{Error, Replay, Survey, assemble, fs, iso9660};
@@ -20,7 +21,7 @@ const BLOCK_BYTES: u32 = 4096;
 pub(crate) struct Findings {
     pub(crate) map: PlaceMapBuilder,
     pub(crate) oddities: Oddities,
-    pub(crate) limits: Vec<Extent>,
+    pub(crate) limits: Limits,
     pub(crate) replays: Vec<Replay>,
     /// Runs that may still be added.
     pub(crate) runs_left: usize,
@@ -31,7 +32,7 @@ pub(crate) fn survey(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Er
     let mut findings = Findings {
         map: PlaceMapBuilder::new(disk.size()),
         oddities: Oddities::default(),
-        limits: Vec::new(),
+        limits: Limits::default(),
         replays: Vec::new(),
         runs_left: RUNS_MAX,
     };
@@ -50,7 +51,7 @@ pub(crate) fn survey(disk: &dyn BlockSource, space: &Space) -> Result<Survey, Er
     Ok(Survey {
         map: findings.map.finish(),
         oddities: findings.oddities.0,
-        limits: findings.limits,
+        limits: findings.limits.finish(),
         replays: findings.replays,
     })
 }
@@ -161,7 +162,11 @@ fn divide<'d>(
         let found = Found::look(label, window, Vec::new(), findings);
         volumes.extend(Some(found).filter(|found| found.content.reader.is_some()));
     }
-    place_extents(findings, volume, PlaceKind::Gap, &taken.take(member));
+    let gaps = taken.take(member);
+    if layout.limited {
+        findings.limits.extend(gaps.iter().copied());
+    }
+    place_extents(findings, volume, PlaceKind::Gap, &gaps);
     Ok(())
 }
 
@@ -220,6 +225,10 @@ fn survey_volume(volume: &Found<'_>, findings: &mut Findings) {
             Ok(()) => return,
             Err(failure) => {
                 findings.oddities.add(label, failure.what, extent);
+                findings.replays.extend(failure.log.map(|log| Replay::not_done(log).of(label)));
+                if failure.limited {
+                    findings.limits.extend(own.iter().copied());
+                }
                 name = failure.content;
             }
         }

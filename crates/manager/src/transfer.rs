@@ -283,6 +283,7 @@ fn replays_of(source: &Source) -> Vec<Replayed> {
         site: Site::Source,
         volume: replay.volume.clone(),
         log: replay.log.to_owned(),
+        done: replay.done,
         transactions: replay.transactions,
         blocks: replay.blocks,
     };

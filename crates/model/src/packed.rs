@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How a file system stores a piece of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {
     /// As it is.
@@ -46,4 +46,8 @@ pub struct Packed {
     pub unpacked: u64,
     /// How it is stored.
     pub codec: Codec,
+    /// Whether no file shows these bytes: they come out of the codec all the same, as those of
+    /// an extent that was overwritten in part. They are slack, and `logical` is where the file
+    /// would have them.
+    pub spare: bool,
 }

@@ -4,7 +4,7 @@
 //! once by the survey of a disk and then only read, so it lives in four flat
 //! arrays: 24 bytes per run and 40 per place, beside the names.
 
-use crate::{Extent, Packed, Run};
+use crate::{Extent, Packed, Reason, Run};
 use serde::{Deserialize, Serialize};
 
 /// What a run of blocks is.
@@ -86,6 +86,7 @@ struct Entry {
     kind: PlaceKind,
     view: bool,
     packed: bool,
+    unscannable: Option<Reason>,
 }
 
 /// The places of one disk.
@@ -122,6 +123,9 @@ pub struct Place<'m> {
     /// For a file that its file system compresses, what the runs unpack to, in logical order:
     /// then the runs are the stored stream, counted from its first byte. Empty for all else.
     pub packed: &'m [Packed],
+    /// Why its bytes are not what they stand for, as those of a file that is packed in a way that
+    /// is not understood: they are inspected as they are.
+    pub unscannable: Option<Reason>,
 }
 
 impl PlaceMap {
@@ -159,6 +163,7 @@ impl PlaceMap {
             runs: self.runs.get(first..first + entry.run_count as usize)?,
             view: entry.view,
             packed: if entry.packed { self.packed_at(entry.first_run) } else { &[] },
+            unscannable: entry.unscannable,
         })
     }
 
@@ -257,6 +262,16 @@ impl PlaceMapBuilder {
         self.add(Added { volume, kind: PlaceKind::File, path, size, runs, packed, view });
     }
 
+    /// Returns how many places were added.
+    pub fn places(&self) -> usize {
+        self.map.entries.len()
+    }
+
+    /// Says of all places behind the first `places` why they are not scanned for what they are.
+    pub fn unscannable(&mut self, places: usize, reason: Reason) {
+        self.map.entries.iter_mut().skip(places).for_each(|entry| entry.unscannable = Some(reason));
+    }
+
     fn add(&mut self, added: Added<'_>) {
         let Added { volume, kind, path, size, runs, packed, view } = added;
         let map = &mut self.map;
@@ -275,6 +290,7 @@ impl PlaceMapBuilder {
             kind,
             view,
             packed: !packed.is_empty(),
+            unscannable: None,
         };
         map.names.extend_from_slice(&path[..usize::from(name_bytes)]);
         map.runs.extend_from_slice(runs);

@@ -78,6 +78,7 @@ struct OddityJson {
 struct ReplayJson<'s> {
     volume: &'s str,
     log: &'static str,
+    done: bool,
     transactions: u64,
     blocks: u64,
 }
@@ -170,6 +171,7 @@ fn json<'s>(
     let replays = source.survey().replays.iter().map(|replay| ReplayJson {
         volume: &replay.volume,
         log: replay.log,
+        done: replay.done,
         transactions: replay.transactions,
         blocks: replay.blocks,
     });
@@ -255,10 +257,12 @@ fn text(source: &Source, report: &Report, inventory: &Inventory, limit: usize, c
         }
     }
     for replay in &source.survey().replays {
-        out.push_str(&format!(
-            "  {}: {} replayed, {} transactions\n",
-            replay.volume, replay.log, replay.transactions
-        ));
+        let (volume, log) = (&replay.volume, replay.log);
+        out.push_str(&if replay.done {
+            format!("  {volume}: {log} replayed, {} transactions\n", replay.transactions)
+        } else {
+            format!("  {volume}: {log} not replayed, so that the latest changes may be missing\n")
+        });
     }
     out.push_str("\nPlaces\n");
     for (kind, bytes) in &report.places {

@@ -2,14 +2,15 @@
 //!
 //! The disk has a stored stream, which is hashed and sent as it is; what it unpacks to is
 //! inspected, in the order of the file. What a codec leaves unused at the end of a piece's
-//! blocks is slack and inspected as such; a piece that does not unpack is inspected as it
-//! is stored, and the file is unscannable.
+//! blocks is slack and inspected as such, and so is what comes out of it and no file shows; a
+//! piece that does not unpack is inspected as it is stored, and the file is unscannable.
 
 use super::file::zeros;
 use super::outcome::{Content, Piece};
-use super::unit::{Worker, to_usize};
+use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
 use airlock_guest::{UnpackError, unpack};
-use airlock_model::{ContentHash, Finding, Packed, Place, Reason};
+use airlock_inspect::Match;
+use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
@@ -117,29 +118,41 @@ impl Worker<'_> {
         let mut slack: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut slack_bytes = 0;
         let (mut bytes, mut plain) = (Vec::new(), Vec::new());
+        let mut unpacked: Option<Source> = None;
+        let mut spares = Vec::new();
         let (mut expected, mut hashed, mut complete) = (None, 0, true);
         for of in place.packed {
-            let read = stored.fill(self, place, of, &mut bytes);
-            let used = if read { unpack(of.codec, &bytes, of.unpacked, &mut plain) } else { Ok(0) };
-            if let Err(error) = &used {
-                came_to.unscannable.insert(match error {
-                    UnpackError::TooLarge => Reason::Limit,
-                    _ => Reason::Unsupported,
-                });
-            }
-            let behind = used.unwrap_or(0);
-            let rest = bytes.get(behind..).unwrap_or_default();
-            if rest.iter().any(|byte| *byte != 0) {
-                slack_bytes += rest.len();
-                if slack_bytes > SLACK_BYTES_MAX {
-                    came_to.unscannable.insert(Reason::Limit);
-                } else {
-                    slack.push((of.stored + behind as u64, rest.to_vec()));
+            // Pieces side by side may come out of the same stored bytes.
+            if unpacked != Some(source_of(of)) {
+                unpacked = None;
+                let read = stored.fill(self, place, of, &mut bytes);
+                let used = if read { unpack(of.codec, &bytes, of.unpacked, &mut plain) } else { Ok(0) };
+                match &used {
+                    Ok(_) if read => unpacked = Some(source_of(of)),
+                    Ok(_) => {}
+                    Err(UnpackError::TooLarge) => drop(came_to.unscannable.insert(Reason::Limit)),
+                    Err(_) => drop(came_to.unscannable.insert(Reason::Unsupported)),
+                }
+                let behind = used.unwrap_or(0);
+                let rest = bytes.get(behind..).unwrap_or_default();
+                if rest.iter().any(|byte| *byte != 0) {
+                    slack_bytes += rest.len();
+                    if slack_bytes > SLACK_BYTES_MAX {
+                        came_to.unscannable.insert(Reason::Limit);
+                    } else {
+                        slack.push((of.stored + behind as u64, rest.to_vec()));
+                    }
                 }
             }
             let from = to_usize(of.skip).min(plain.len());
             let until = from.saturating_add(to_usize(of.length)).min(plain.len());
-            if !read || used.is_err() || until - from < to_usize(of.length) {
+            if of.spare {
+                if unpacked.is_some() && !is_zero(&plain[from..until]) {
+                    spares.push(of);
+                }
+                continue;
+            }
+            if unpacked.is_none() || until - from < to_usize(of.length) {
                 complete = false;
                 continue;
             }
@@ -178,9 +191,43 @@ impl Worker<'_> {
             self.scan(start, &[&bytes]);
             came_to.findings.extend(self.matches.iter().map(|found| self.slack_finding(place, found)));
         }
+        for of in spares {
+            let read = stored.fill(self, place, of, &mut bytes);
+            if read && unpack(of.codec, &bytes, of.unpacked, &mut plain).is_ok() {
+                self.inspect_spare(place, of, &plain, &mut came_to.findings);
+            }
+        }
         self.matches.clear();
         came_to
     }
+
+    /// Inspects what no file shows of a piece, and what lies across its edges.
+    fn inspect_spare(&mut self, place: &Place<'_>, of: &Packed, plain: &[u8], findings: &mut Vec<Finding>) {
+        let from = to_usize(of.skip).min(plain.len());
+        let until = from.saturating_add(to_usize(of.length)).min(plain.len());
+        self.matches.clear();
+        self.scan(from as u64, &[&plain[from..until]]);
+        for edge in [from, until].into_iter().filter(|edge| 0 < *edge && *edge < plain.len()) {
+            let first = self.matches.len();
+            let reach = to_usize(EDGE_CONTEXT_BYTES);
+            let before = edge.saturating_sub(reach);
+            self.scan(before as u64, &[&plain[before..plain.len().min(edge + reach)]]);
+            let edge = edge as u64;
+            keep(&mut self.matches, first, |found: &Extent| found.offset < edge && edge < found.end());
+        }
+        // All of the stored bytes stand for what comes out of them.
+        findings.extend(self.matches.iter().map(|found| {
+            let found = Match { offset: of.stored, ..found.clone() };
+            self.slack_finding(place, &found)
+        }));
+    }
+}
+
+/// What a piece comes out of: first stored byte, number of them, codec, and unpacked bytes.
+type Source = (u64, u64, Codec, u64);
+
+fn source_of(of: &Packed) -> Source {
+    (of.stored, of.stored_bytes, of.codec, of.unpacked)
 }
 
 #[cfg(test)]
@@ -232,7 +279,8 @@ mod tests {
     }
 
     fn piece(logical: u64, length: u64, stored: u64, stored_bytes: u64) -> Packed {
-        Packed { logical, length, stored, stored_bytes, skip: 0, unpacked: length, codec: Codec::Zstd }
+        let (skip, unpacked, codec, spare) = (0, length, Codec::Zstd, false);
+        Packed { logical, length, stored, stored_bytes, skip, unpacked, codec, spare }
     }
 
     #[test]
@@ -265,6 +313,28 @@ mod tests {
         assert_eq!(report.findings.len(), 1);
         let one = &report.findings[0];
         assert_eq!((one.place.as_str(), one.disk_offset), ("slack", Some(4096 + used + 9)));
+    }
+
+    #[test]
+    fn what_no_file_shows_of_a_piece_is_inspected_as_slack() {
+        let old = format!("{:>100} card {NUMBER} and the end", "");
+        let stored = zstd::bulk::compress(old.as_bytes(), 1).expect("compress");
+        let all = u64::try_from(old.len()).expect("small");
+        // The number is across the edge: neither part has all of it.
+        for edge in [50, 112, 120, all] {
+            let shown = Packed { length: edge, unpacked: all, ..piece(0, all, 0, 4096) };
+            let spare = Packed { logical: edge, length: all - edge, skip: edge, spare: true, ..shown };
+            let report = inspect(&disk(&stored), edge, &[shown, spare]);
+            let found: Vec<_> = report
+                .findings
+                .iter()
+                .map(|one| (one.place.as_str(), one.disk_offset, one.path.as_deref()))
+                .collect();
+            let place = if edge == all { "file" } else { "slack" };
+            assert_eq!(found, [(place, Some(4096), Some("/cards.csv"))], "{edge}");
+            let held: Vec<Extent> = report.held.iter().map(|held| held.extent).collect();
+            assert_eq!(held, [Extent::new(0, 8192)]);
+        }
     }
 
     #[test]

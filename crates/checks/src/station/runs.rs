@@ -71,7 +71,7 @@ pub(super) fn to_disk(place: &Place<'_>, logical: u64) -> Option<u64> {
     if place.packed.is_empty() {
         return stored_to_disk(place.runs, logical);
     }
-    let inside = |of: &&Packed| of.logical <= logical && logical < of.logical + of.length;
+    let inside = |of: &&Packed| !of.spare && of.logical <= logical && logical < of.logical + of.length;
     stored_to_disk(place.runs, place.packed.iter().find(inside)?.stored)
 }
 
@@ -85,7 +85,10 @@ pub(super) fn stored_to_disk(runs: &[Run], logical: u64) -> Option<u64> {
 pub(super) fn touched_by(place: &Place<'_>, finding: &Finding, logical: bool) -> Vec<Extent> {
     let stored = !place.packed.is_empty() && finding.place == PlaceKind::Slack.name();
     if !logical || stored {
-        return finding.disk_offset.map(|offset| Extent::new(offset, finding.length)).into_iter().collect();
+        let spare = finding.disk_offset.filter(|_| stored).and_then(|offset| spare_at(place, offset));
+        return spare.unwrap_or_else(|| {
+            finding.disk_offset.map(|offset| Extent::new(offset, finding.length)).into_iter().collect()
+        });
     }
     let wanted = Extent::new(finding.offset, finding.length);
     if !place.packed.is_empty() {
@@ -98,10 +101,18 @@ pub(super) fn touched_by(place: &Place<'_>, finding: &Finding, logical: bool) ->
     place.runs.iter().filter_map(in_run).collect()
 }
 
+/// Returns the stored bytes that a spare piece comes out of, which begin at this byte of the disk.
+fn spare_at(place: &Place<'_>, disk_offset: u64) -> Option<Vec<Extent>> {
+    let spares = place.packed.iter().filter(|of| of.spare);
+    let mut found = spares.filter(|of| stored_to_disk(place.runs, of.stored) == Some(disk_offset));
+    let of = found.next()?;
+    Some(part_of(place.runs, of.stored, of.stored_bytes).iter().map(Run::extent).collect())
+}
+
 /// Returns where what a part of a packed file comes out of lies.
 fn stored_of(place: &Place<'_>, wanted: &Extent) -> Vec<Extent> {
-    let touched =
-        place.packed.iter().filter(|of| Extent::new(of.logical, of.length).intersect(wanted).is_some());
+    let pieces = place.packed.iter().filter(|of| !of.spare);
+    let touched = pieces.filter(|of| Extent::new(of.logical, of.length).intersect(wanted).is_some());
     let stored = touched.flat_map(|of| part_of(place.runs, of.stored, of.stored_bytes));
     stored.map(|run| run.extent()).collect()
 }

@@ -211,8 +211,13 @@ impl<'a> Worker<'a> {
         if pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable)) {
             unscannable.insert(Reason::Unreadable);
         }
-        let limited =
-            |run: &Run| self.survey.limits.iter().any(|limit| limit.intersect(&run.extent()).is_some());
+        unscannable.extend(place.unscannable.filter(|_| data));
+        // They are sorted and apart.
+        let limits = &self.survey.limits;
+        let limited = |run: &Run| {
+            let first = limits.partition_point(|limit| limit.end() <= run.disk);
+            limits.get(first).is_some_and(|limit| limit.intersect(&run.extent()).is_some())
+        };
         if data && runs.iter().any(limited) {
             unscannable.insert(Reason::Limit);
         }
@@ -433,7 +438,7 @@ fn ends_in_zeros(bytes: &[u8]) -> bool {
 }
 
 /// Drops matches from `first` on whose bytes are not the ones asked for, and equal ones.
-fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Extent) -> bool) {
+pub(super) fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Extent) -> bool) {
     let mut seen = BTreeSet::new();
     let mut position = 0;
     matches.retain(|found| {
@@ -469,7 +474,7 @@ pub(super) fn to_usize(length: u64) -> usize {
 }
 
 /// Whether all bytes are zero. Looks at the first few alone, where most data differs.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (head, rest) = bytes.split_at(bytes.len().min(64));
     let or = |piece: &[u8]| piece.iter().fold(0, |sum, byte| sum | byte);
     or(head) == 0 && rest.chunks(4096).all(|piece| or(piece) == 0)

@@ -77,9 +77,11 @@ impl Chunks {
             || !aligned(at)
             || mirrored && (!aligned(other) || item.len() < 112)
             || item.len() < 80
-            || self.0.len() >= CHUNKS_MAX
         {
             return Ok(false);
+        }
+        if self.0.len() >= CHUNKS_MAX {
+            return Err(Failure::raw("btrfs", "too many chunks").limited(true));
         }
         if le64(item, 48) != superblock.device || mirrored && le64(item, 80) != superblock.device {
             return Err(Failure::raw("btrfs", "chunks of another device"));

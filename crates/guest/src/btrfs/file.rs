@@ -28,6 +28,22 @@ impl Layout {
         Self { kind, size, claims: Vec::new(), views: Vec::new(), packs: Vec::new() }
     }
 
+    /// Turns what a log has covered into a view that shows nothing, if it is compressed: its blocks
+    /// are inspected as they are anyway.
+    pub(crate) fn into_old(mut self, sector_bytes: u64) -> Option<Self> {
+        let seen = self.packs.iter().map(|piece| piece.logical.saturating_add(piece.length));
+        self.size = seen.max()?;
+        self.kind = NodeKind::View;
+        self.packs.iter_mut().for_each(|piece| piece.spare = true);
+        let bytes = |sectors: u64| sectors.saturating_mul(sector_bytes);
+        self.views.extend(self.claims.drain(..).map(|(_, sector, count, logical)| Run {
+            logical: bytes(logical),
+            disk: bytes(sector),
+            length: bytes(u64::from(count)),
+        }));
+        Some(self)
+    }
+
     fn claim(&mut self, part: Part) {
         let (role, block, length, logical) = part;
         if let Some(last) = self.claims.last_mut() {
@@ -160,16 +176,11 @@ impl Maker<'_, '_> {
     /// Adds a part of a file that is compressed, in part at least.
     fn pack(&mut self, extent: &FileExtent) -> Option<()> {
         let left = self.size.saturating_sub(extent.logical);
-        if left == 0 {
-            return self.rest(extent);
-        }
         let Some(codec) = extent.codec else {
-            return self.pack_plain(extent, left);
+            return if left == 0 { self.rest(extent) } else { self.pack_plain(extent, left) };
         };
         let length = extent.length.min(left).min(extent.unpacked.saturating_sub(extent.offset));
-        if length == 0 {
-            return self.rest(extent);
-        }
+        let spare = length == 0;
         let known = self.stored.get(&(extent.disk, extent.disk_bytes)).copied();
         let stored = if let Some(stored) = known {
             stored
@@ -180,12 +191,13 @@ impl Maker<'_, '_> {
         };
         self.main.packs.push(Packed {
             logical: extent.logical,
-            length,
+            length: if spare { extent.unpacked } else { length },
             stored,
             stored_bytes: extent.disk_bytes,
-            skip: extent.offset,
+            skip: if spare { 0 } else { extent.offset },
             unpacked: extent.unpacked,
             codec,
+            spare,
         });
         Some(())
     }
@@ -199,8 +211,16 @@ impl Maker<'_, '_> {
             let length = left.min(PIECE_BYTES);
             // The last piece has what is behind the end of the file, too.
             let stored_bytes = if left > PIECE_BYTES { length } else { bytes };
-            let (skip, unpacked, codec) = (0, length, Codec::Stored);
-            self.main.packs.push(Packed { logical, length, stored, stored_bytes, skip, unpacked, codec });
+            self.main.packs.push(Packed {
+                logical,
+                length,
+                stored,
+                stored_bytes,
+                skip: 0,
+                unpacked: length,
+                codec: Codec::Stored,
+                spare: false,
+            });
             stored = stored.checked_add(stored_bytes)?;
             logical = logical.checked_add(length)?;
             bytes = bytes.saturating_sub(stored_bytes);
@@ -240,6 +260,7 @@ impl Maker<'_, '_> {
                 skip: 0,
                 unpacked,
                 codec,
+                spare: false,
             });
         }
         let logical = if extent.codec.is_some() { 0 } else { extent.logical };

@@ -126,6 +126,8 @@ pub(crate) struct Logs {
     pub(crate) blocks: u64,
     /// Whether something could not be read.
     pub(crate) damaged: bool,
+    /// Whether there are too many items.
+    pub(crate) limited: bool,
 }
 
 impl Logs {
@@ -153,7 +155,8 @@ impl Logs {
             log.inodes.retain(|_, inode| inode.item.is_none_or(|item| item.links > 0));
             logs.by_root.insert(subvolume, log);
         }
-        logs.damaged = before != walker.damage || items_left == 0 || walker.exhausted;
+        logs.limited = items_left == 0;
+        logs.damaged = before != walker.damage || logs.limited || walker.exhausted;
         let blocks = walker.blocks.len().saturating_sub(first_block);
         logs.blocks = u64::try_from(blocks).unwrap_or(u64::MAX);
         logs

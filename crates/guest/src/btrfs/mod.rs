@@ -68,15 +68,18 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         sector,
     );
     let mut logs = Logs::default();
-    let mut replay = None;
+    let mut replays = Vec::new();
     if let Some(root) = fs.superblock.log_root {
         logs = Logs::read(&fs, &mut walker, root);
         if logs.damaged {
-            return Err(Failure::raw("btrfs", "the log trees cannot be read, and would have to be replayed"));
+            let what = "the log trees cannot be read, and would have to be replayed";
+            return Err(Failure::raw("btrfs", what)
+                .of_log("btrfs")
+                .limited(logs.limited || walker.exhausted));
         }
         let transactions = wide(logs.by_root.len());
         let blocks = logs.blocks;
-        replay = Some(Replay { volume: String::new(), log: "btrfs", transactions, blocks });
+        replays.push(Replay { volume: String::new(), log: "btrfs", done: true, transactions, blocks });
     }
     let claims = claim_own(&fs, &space, &roots, runs_max);
     let mut scan = Scan::new(claims, roots.subvolumes.len() > 1, tally);
@@ -84,10 +87,10 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         let log = logs.by_root.remove(&subvolume.number);
         scan.subvolume(&fs, &mut walker, subvolume, log);
     }
-    scan.limited |= walker.exhausted || roots.limited;
+    scan.limited |= walker.exhausted || roots.limited || space.limited;
     let root = scan.hang(&roots.subvolumes, FS_TREE);
     count(&fs, &mut scan.tally, &walker);
-    Ok(FileSystem { root, replay, ..finish(fs, scan, space, walker) })
+    Ok(FileSystem { root, replays, ..finish(fs, scan, space, walker) })
 }
 
 /// Claims what the file system has for itself.
@@ -146,7 +149,7 @@ fn finish(fs: Fs<'_>, mut scan: Scan, space: Space, walker: Walker) -> FileSyste
         }
     }
     scan.claims.metadata(0, quotient(RESERVED_BYTES, sector_bytes));
-    let Scan { nodes, names, claims, views, packs, tally, limited, .. } = scan;
+    let Scan { nodes, names, claims, views, packs, reasons, tally, limited, .. } = scan;
     FileSystem {
         content: "btrfs",
         block_bytes: sector_bytes,
@@ -163,7 +166,8 @@ fn finish(fs: Fs<'_>, mut scan: Scan, space: Space, walker: Walker) -> FileSyste
         valid: Valid::default(),
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
         allocation: Box::new(space),
         window: fs.window,
     }

@@ -9,8 +9,8 @@ use super::log::{Log, LogInode, cover};
 use super::roots::{FIRST_FREE, LAST_FREE, Subvolume};
 use super::tree::{Item, Walker};
 use crate::field::{narrow, wide, word};
-use crate::fs::{Claim, Claims, Names, Node, NodeKind, Packs, Role, Tally, Views};
-use airlock_model::Extent;
+use crate::fs::{Claim, Claims, Names, Node, NodeKind, Packs, Reasons, Role, Tally, Views};
+use airlock_model::{Extent, Reason};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -67,6 +67,7 @@ pub(crate) struct Scan {
     pub(crate) rests: Vec<Claim>,
     pub(crate) views: Views,
     pub(crate) packs: Packs,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     pub(crate) limited: bool,
     packs_left: usize,
@@ -87,6 +88,7 @@ impl Scan {
             rests: Vec::new(),
             views: Views::default(),
             packs: Packs::default(),
+            reasons: Reasons::default(),
             tally,
             limited: false,
             packs_left: PACKS_MAX,
@@ -255,6 +257,8 @@ impl Scan {
             made.rests.extend(layout.claims.iter().map(|(_, block, length, _)| (*block, *length)));
         }
         made.rests.extend(old.rests);
+        made.list
+            .extend(old.list.into_iter().filter_map(|layout| layout.into_old(fs.superblock.sector_bytes)));
         self.tally.count("block runs outside the file system", made.outside, place);
         self.tally.count("extents that are compressed in an unknown way", made.unknown, place);
         let rests = made.rests;
@@ -262,8 +266,9 @@ impl Scan {
             return;
         }
         let owner = word(wide(self.nodes.len()));
+        let reason = (made.unknown > 0).then_some(Reason::Unsupported);
         for layout in made.list {
-            self.layout(inode.number, layout);
+            self.layout(inode.number, layout, reason);
         }
         for (block, length) in rests {
             self.rests.push(Claim::new(owner, Role::Cluster, block, length, 0));
@@ -276,7 +281,7 @@ impl Scan {
         }
     }
 
-    fn layout(&mut self, number: u64, layout: Layout) {
+    fn layout(&mut self, number: u64, layout: Layout, mut reason: Option<Reason>) {
         let Layout { kind, size, claims, views, packs } = layout;
         let owner = word(wide(self.nodes.len()));
         let mut node = Node::new(number, kind, size);
@@ -297,8 +302,12 @@ impl Scan {
             // Then the stored bytes are all that is inspected.
             None => {
                 self.limited = true;
+                reason = Some(Reason::Limit);
                 node.kind = NodeKind::File;
             }
+        }
+        if let Some(reason) = reason {
+            self.reasons.push(owner, [reason]);
         }
         self.nodes.push(node);
     }

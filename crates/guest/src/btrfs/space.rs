@@ -22,6 +22,8 @@ pub(crate) struct Space {
     pub(crate) metadata: Runs,
     /// Whether something is missing, so that nothing is known to be free.
     pub(crate) damaged: bool,
+    /// Whether there were too many runs.
+    pub(crate) limited: bool,
     /// Extents that are outside of all chunks.
     pub(crate) outside: u64,
 }
@@ -57,7 +59,7 @@ impl Space {
         for at in copies.iter() {
             let run = (quotient(at, sector_bytes), length.div_ceil(sector_bytes));
             if self.used.len() >= RUNS_MAX || self.metadata.len() >= RUNS_MAX {
-                self.damaged = true;
+                (self.damaged, self.limited) = (true, true);
                 return;
             }
             push(&mut self.used, run);

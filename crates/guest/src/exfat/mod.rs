@@ -61,7 +61,7 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
 
 /// Puts together what a scan found.
 fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
-    let scan::Scan { nodes, names, claims, valid, tally, limited, bitmap, bitmap_bytes, .. } = scan;
+    let scan::Scan { nodes, names, claims, valid, reasons, tally, limited, bitmap, bitmap_bytes, .. } = scan;
     let (behind, units) = (claims.len(), fs.units());
     FileSystem {
         content: "exfat",
@@ -79,7 +79,8 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         shares: false,
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
         window: fs.window.clone(),
         allocation: Box::new(Bitmap::new(fs, &bitmap, bitmap_bytes)),
     }

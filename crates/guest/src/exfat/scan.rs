@@ -6,8 +6,8 @@ use crate::Error;
 use crate::fat::chain::{Chains, Ended};
 use crate::fat::table::Table;
 use crate::field::{narrow, wide, word};
-use crate::fs::{Claims, Names, Node, NodeKind, Role, Tally, Valid};
-use airlock_model::Extent;
+use crate::fs::{Claims, Names, Node, NodeKind, Reasons, Role, Tally, Valid};
+use airlock_model::{Extent, Reason};
 use std::collections::{BTreeMap, VecDeque};
 
 const WHAT: &str = "a directory";
@@ -25,6 +25,7 @@ pub(crate) struct Scan {
     pub(crate) names: Names,
     pub(crate) claims: Claims,
     pub(crate) valid: Valid,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
@@ -39,6 +40,8 @@ pub(crate) struct Scan {
     /// Clusters of what is at hand.
     runs: Vec<(u32, u32)>,
     buffer: Vec<u8>,
+    /// Whether the chain at hand was not followed to its end.
+    cut: bool,
 }
 
 /// Scans a file system for all that is in use; claims come in order of precedence.
@@ -48,6 +51,7 @@ pub(crate) fn scan(fs: &Fs<'_>, table: Table, claims_max: usize) -> Result<Scan,
         names: Names::default(),
         claims: Claims::new(fs.units(), claims_max),
         valid: Valid::default(),
+        reasons: Reasons::default(),
         tally: Tally::default(),
         limited: table.limited,
         bitmap: Vec::new(),
@@ -57,6 +61,7 @@ pub(crate) fn scan(fs: &Fs<'_>, table: Table, claims_max: usize) -> Result<Scan,
         read: BTreeMap::new(),
         runs: Vec::new(),
         buffer: Vec::new(),
+        cut: false,
     };
     scan.claims.metadata(0, fs.boot.heap);
     scan.bad_clusters(fs);
@@ -90,11 +95,13 @@ impl Scan {
         } else if place.cluster != 0 {
             let ended = self.chains.follow(place.cluster, who, need, &mut self.runs);
             let extent = Extent::new(fs.boot.to_bytes(fs.boot.sector(place.cluster)), fs.boot.sector_bytes);
+            self.cut = ended == Ended::Limited;
+            self.limited |= self.cut;
             let what = match ended {
                 Ended::Whole => None,
                 Ended::Broken => Some("chains of clusters that end in a free or impossible one"),
                 Ended::Cycle => Some("chains of clusters that lead back into themselves"),
-                Ended::Crossed => Some("chains of clusters that lead into another one"),
+                Ended::Crossed | Ended::Limited => Some("chains of clusters that lead into another one"),
             };
             if let Some(what) = what {
                 self.tally.count(what, 1, extent);
@@ -224,6 +231,9 @@ impl Scan {
 
     fn file(&mut self, fs: &Fs<'_>, owner: u32, node: &mut Node, place: &Stream) {
         let clusters = self.locate(fs, owner, place);
+        if std::mem::take(&mut self.cut) {
+            self.reasons.push(owner, [Reason::Limit]);
+        }
         node.first_claim = word(wide(self.claims.len()));
         let written = place.valid.div_ceil(fs.boot.sector_bytes.max(1));
         let mut logical = 0_u64;

@@ -20,9 +20,10 @@ mod scan;
 mod superblock;
 
 use crate::field::{wide, word};
-use crate::fs::{Failure, FileSystem, Reader, Tally};
+use crate::fs::{Failure, FileSystem, Reader, Reasons, Tally};
 use crate::window::Window;
 use airlock_model::Extent;
+use journal::Refusal;
 use superblock::{ROOT, Superblock};
 
 /// What the modules of a survey read from.
@@ -43,14 +44,17 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     let has_journal = superblock.journal_inode != 0 || superblock.journal_outside;
     let needs_recovery = superblock.needs_recovery || copy.is_some() && has_journal;
     let (mut fs, mut tally) = open(window, superblock, copy)?;
-    let mut replay = None;
+    let mut replays = Vec::new();
     if needs_recovery {
-        let replayed = recovery::replay(&fs).map_err(|refusal| Failure::raw(content, refusal))?;
+        let replayed = recovery::replay(&fs).map_err(|refusal| {
+            let limited = matches!(refusal, Refusal::Budget { .. });
+            Failure::raw(content, refusal).of_log("jbd2").limited(limited)
+        })?;
         if let Some((overlay, done)) = replayed {
             let window = window.with_overlay(overlay);
             let (superblock, copy) = self::superblock(&window)?;
             (fs, tally) = open(&window, superblock, copy)?;
-            replay = Some(done);
+            replays.push(done);
         }
     }
     let mut scan = scan::scan(&fs, runs_max, tally).map_err(|error| Failure::raw(content, error))?;
@@ -58,7 +62,7 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         let what = "the superblock is damaged, a copy of it is used";
         scan.tally.count(what, 1, Extent::new(1024, 1024));
     }
-    let read = FileSystem { replay, ..finish(fs, scan) };
+    let read = FileSystem { replays, ..finish(fs, scan) };
     if copy.is_some() && read.root.is_none() {
         // What was there before can leave copies behind.
         return Err(Failure::raw("unknown", "a copy of a superblock without a root directory"));
@@ -132,7 +136,8 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         valid: crate::fs::Valid::default(),
         tally,
         limited,
-        replay: None,
+        reasons: Reasons::default(),
+        replays: Vec::new(),
         allocation: Box::new(bitmap::Bitmaps::new(fs)),
     }
 }

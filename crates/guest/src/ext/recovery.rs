@@ -68,7 +68,7 @@ pub(crate) fn replay(fs: &Fs<'_>) -> Result<Option<(Overlay, Replay)>, Refusal> 
     let revoked = revoked(&journal, &entries)?;
     let overlay = copies(fs, &journal, &entries, &revoked)?;
     let blocks = wide(overlay.len());
-    Ok(Some((overlay, Replay { volume: String::new(), log: "jbd2", transactions, blocks })))
+    Ok(Some((overlay, Replay { volume: String::new(), log: "jbd2", done: true, transactions, blocks })))
 }
 
 /// Finds the end of the log.

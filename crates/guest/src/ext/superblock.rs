@@ -154,7 +154,7 @@ impl Superblock {
         }
         let groups = blocks.saturating_sub(first_data_block).div_ceil(blocks_per_group);
         if groups > GROUPS_MAX {
-            return Err(damaged("number of groups"));
+            return Err(damaged("number of groups").limited(true));
         }
         let inode_bytes = if dynamic { u64::from(le16(bytes, 88)) } else { 128 };
         if inode_bytes < 128 || inode_bytes > block_bytes || !inode_bytes.is_power_of_two() {

@@ -16,6 +16,8 @@ pub(crate) enum Ended {
     Cycle,
     /// In clusters of another chain: they are followed for a file as far as its size needs it.
     Crossed,
+    /// Likewise, and too many did before.
+    Limited,
 }
 
 /// The chains of a volume.
@@ -51,8 +53,11 @@ impl Chains {
             if crossed {
                 let left = u32::try_from(need.saturating_sub(clusters)).unwrap_or(u32::MAX);
                 length = length.min(left);
-                if length == 0 || self.crossings_left == 0 {
+                if length == 0 {
                     return Ended::Crossed;
+                }
+                if self.crossings_left == 0 {
+                    return Ended::Limited;
                 }
                 self.crossings_left = self.crossings_left.saturating_sub(1);
             }

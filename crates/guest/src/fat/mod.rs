@@ -93,7 +93,7 @@ fn is_dirty(window: &Window<'_>, at: u64, width: Width) -> Result<bool, Error> {
 
 /// Puts together what a scan found.
 fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
-    let scan::Scan { nodes, names, claims, tally, limited, chains, .. } = scan;
+    let scan::Scan { nodes, names, claims, reasons, tally, limited, chains, .. } = scan;
     let behind = claims.len();
     FileSystem {
         content: "vfat",
@@ -113,7 +113,8 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         shares: false,
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
     }
 }
 

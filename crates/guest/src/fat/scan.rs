@@ -6,8 +6,8 @@ use super::name::{ENTRY_BYTES, Entry, Read, Reader};
 use super::table::{Table, Width};
 use crate::Error;
 use crate::field::{narrow, wide, word};
-use crate::fs::{Claims, Names, Node, NodeKind, Role, Tally};
-use airlock_model::Extent;
+use crate::fs::{Claims, Names, Node, NodeKind, Reasons, Role, Tally};
+use airlock_model::{Extent, Reason};
 use std::collections::VecDeque;
 
 const WHAT: &str = "a directory";
@@ -24,6 +24,7 @@ pub(crate) struct Scan {
     pub(crate) nodes: Vec<Node>,
     pub(crate) names: Names,
     pub(crate) claims: Claims,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
@@ -33,6 +34,8 @@ pub(crate) struct Scan {
     /// Clusters of the chain at hand.
     runs: Vec<(u32, u32)>,
     buffer: Vec<u8>,
+    /// Whether the chain at hand was not followed to its end.
+    cut: bool,
 }
 
 /// Scans a file system for all that is in use; claims come in order of precedence.
@@ -41,12 +44,14 @@ pub(crate) fn scan(fs: &Fs<'_>, table: Table, claims_max: usize) -> Result<Scan,
         nodes: vec![Node::new(0, NodeKind::Directory, 0)],
         names: Names::default(),
         claims: Claims::new(fs.units(), claims_max),
+        reasons: Reasons::default(),
         tally: Tally::default(),
         limited: table.limited,
         chains: Chains::new(table),
         queue: VecDeque::new(),
         runs: Vec::new(),
         buffer: Vec::new(),
+        cut: false,
     };
     scan.claims.metadata(0, fs.boot.data);
     scan.bad_clusters(fs);
@@ -97,11 +102,13 @@ impl Scan {
 
     fn count_end(&mut self, fs: &Fs<'_>, ended: Ended, cluster: u32) {
         let extent = Extent::new(fs.boot.to_bytes(fs.boot.sector(cluster)), fs.boot.sector_bytes);
+        self.cut = ended == Ended::Limited;
+        self.limited |= self.cut;
         let what = match ended {
             Ended::Whole => return,
             Ended::Broken => "chains of clusters that end in a free or impossible one",
             Ended::Cycle => "chains of clusters that lead back into themselves",
-            Ended::Crossed => "chains of clusters that lead into another one",
+            Ended::Crossed | Ended::Limited => "chains of clusters that lead into another one",
         };
         self.tally.count(what, 1, extent);
     }
@@ -163,6 +170,9 @@ impl Scan {
             let mut runs = std::mem::take(&mut self.runs);
             let ended = self.chains.follow(entry.cluster, owner, need, &mut runs);
             self.count_end(fs, ended, entry.cluster);
+            if self.cut {
+                self.reasons.push(owner, [Reason::Limit]);
+            }
             for &(cluster, length) in &runs {
                 let logical = clusters.saturating_mul(fs.boot.cluster_sectors);
                 let sectors = u64::from(length).saturating_mul(fs.boot.cluster_sectors);

@@ -20,6 +20,8 @@ pub(crate) enum Role {
     Cluster,
     /// The file system's own.
     Metadata,
+    /// Likewise: a log with changes that are not replayed.
+    Log,
 }
 
 /// A claim on a run of blocks.
@@ -94,10 +96,19 @@ impl Claims {
 
     /// Claims blocks for the file system itself.
     pub(crate) fn metadata(&mut self, block: u64, length: u64) {
+        self.own(Role::Metadata, block, length);
+    }
+
+    /// Claims blocks of a log that is not replayed.
+    pub(crate) fn log(&mut self, block: u64, length: u64) {
+        self.own(Role::Log, block, length);
+    }
+
+    fn own(&mut self, role: Role, block: u64, length: u64) {
         let (mut at, end) = (block, block.saturating_add(length).min(self.blocks));
         while at < end {
             let length = word(end.saturating_sub(at));
-            self.push(Claim::new(NOBODY, Role::Metadata, at, length, 0));
+            self.push(Claim::new(NOBODY, role, at, length, 0));
             at = at.saturating_add(u64::from(length));
         }
     }

@@ -1,13 +1,13 @@
 //! Turns settled claims and what is free into places.
 
-use super::FileSystem;
 use super::claims::{Claim, Role, Settled};
 use super::names::{Node, NodeKind, Paths};
+use super::{FileSystem, spare};
 use crate::Error;
 use crate::field::{narrow, quotient, word};
 use crate::volumes::{Findings, as_runs};
 use crate::window::Window;
-use airlock_model::{Extent, Packed, PackedFile, PlaceKind, Run, Volume};
+use airlock_model::{Extent, Packed, PackedFile, PlaceKind, Reason, Run, Volume};
 
 /// Most runs of free space and of units that nobody owns; further ones are raw.
 const GAP_RUNS_MAX: usize = 8 << 20;
@@ -19,6 +19,7 @@ const PACKED_VIEWS_MAX: (u64, u64) = (16, 1 << 30);
 #[derive(Debug, Default)]
 struct Rest {
     metadata: Vec<Extent>,
+    log: Vec<Extent>,
     free: Vec<Extent>,
     /// Not understood because a budget was used up.
     raw: Vec<Extent>,
@@ -49,6 +50,7 @@ pub(crate) fn emit_views(fs: FileSystem<'_>, label: &str, findings: &mut Finding
 
 fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool) -> Result<(), Error> {
     let limited = fs.limited || fs.claims.is_full();
+    spare::add(&mut fs);
     let claims = std::mem::take(&mut fs.claims);
     let settled = claims.settle();
     let gaps_max = findings.runs_left.min(GAP_RUNS_MAX);
@@ -94,26 +96,31 @@ fn add(mut fs: FileSystem<'_>, label: &str, findings: &mut Findings, views: bool
     let what = "files of the file system itself that a directory names";
     fs.tally.count(what, own_named, Extent::new(0, fs.window.bytes()));
     tell(&mut fs, &settled, views_left, limited);
-    findings.replays.extend(fs.replay.take().map(|replay| replay.of(label)));
+    findings.replays.extend(fs.replays.drain(..).map(|replay| replay.of(label)));
     fs.tally.tell(label, &fs.window, &mut findings.oddities);
     Ok(())
 }
 
 /// Adds what no file has.
 fn add_rest(rest: Rest, volume: u16, findings: &mut Findings) {
-    findings.limits.extend_from_slice(&rest.raw);
-    for (kind, mut extents) in [
-        (PlaceKind::Metadata, rest.metadata),
-        (PlaceKind::Free, rest.free),
-        (PlaceKind::Raw, rest.raw),
-        (PlaceKind::Gap, rest.gap),
+    findings.limits.extend(rest.raw.iter().copied());
+    for (kind, mut extents, reason) in [
+        (PlaceKind::Metadata, rest.metadata, None),
+        (PlaceKind::Metadata, rest.log, Some(Reason::Unsupported)),
+        (PlaceKind::Free, rest.free, None),
+        (PlaceKind::Raw, rest.raw, None),
+        (PlaceKind::Gap, rest.gap, None),
     ] {
         // In the order of the disk, which a volume of several segments need not have.
         extents.sort_unstable();
         let runs = as_runs(&extents);
         let size = extents.iter().map(|extent| extent.length).sum();
         if !runs.is_empty() {
+            let before = findings.map.places();
             findings.map.place(volume, kind, b"", size, &runs);
+            if let Some(reason) = reason {
+                findings.map.unscannable(before, reason);
+            }
         }
         findings.runs_left = findings.runs_left.saturating_sub(runs.len());
     }
@@ -154,8 +161,10 @@ fn divide(fs: &mut FileSystem<'_>, settled: &Settled, limited: bool, gaps_max: u
             }
             at = stop;
         }
-        if role == Role::Metadata {
-            push(&mut rest.metadata, &fs.window, part(unit, piece_end));
+        match role {
+            Role::Metadata => push(&mut rest.metadata, &fs.window, part(unit, piece_end)),
+            Role::Log => push(&mut rest.log, &fs.window, part(unit, piece_end)),
+            Role::Written | Role::Unwritten | Role::Cluster => {}
         }
         at = piece_end;
     }
@@ -283,14 +292,21 @@ impl Files<'_, '_> {
         }
     }
 
-    /// Adds the places of a file.
+    /// Adds a file, and says why it is not scanned for what it is.
     fn finish(&mut self, number: u32, node: &Node, findings: &mut Findings) {
-        if node.kind == NodeKind::Directory {
-            return;
+        let before = findings.map.places();
+        match node.kind {
+            NodeKind::Directory => return,
+            _ if self.views => self.view(number, node, findings),
+            _ => self.places(number, node, findings),
         }
-        if self.views {
-            return self.view(number, node, findings);
+        if let Some(reason) = self.fs.reasons.of(number).first() {
+            findings.map.unscannable(before, *reason);
         }
+    }
+
+    /// Adds the places of a file.
+    fn places(&mut self, number: u32, node: &Node, findings: &mut Findings) {
         let path = self.paths.of(&self.fs.nodes, &self.fs.names, node);
         let (volume, map) = (self.volume, &mut findings.map);
         let packed = self.fs.packs.of(number);
@@ -339,6 +355,7 @@ impl Files<'_, '_> {
         };
         let Some(rest) = left.checked_sub(cost) else {
             *left = 0;
+            findings.limits.extend(runs.iter().map(Run::extent));
             return;
         };
         *left = rest;

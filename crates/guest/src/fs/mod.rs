@@ -12,6 +12,7 @@
 mod claims;
 mod emit;
 mod names;
+mod spare;
 mod tally;
 mod views;
 
@@ -19,7 +20,7 @@ pub(crate) use claims::{Claim, Claims, Role, rests};
 pub(crate) use emit::{emit, emit_views};
 pub(crate) use names::{Names, Node, NodeKind};
 pub(crate) use tally::Tally;
-pub(crate) use views::{Packs, Valid, Views};
+pub(crate) use views::{Packs, Reasons, Valid, Views};
 
 use crate::window::Window;
 use crate::{Error, Replay};
@@ -33,12 +34,27 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// The name of what is there.
     pub(crate) content: &'static str,
+    /// Which log would have to be replayed.
+    pub(crate) log: Option<&'static str>,
+    /// Whether a budget was used up.
+    pub(crate) limited: bool,
 }
 
 impl Failure {
     /// Says that the volume is raw bytes for this reason.
     pub(crate) fn raw(content: &'static str, why: impl std::fmt::Display) -> Self {
-        Self { what: format!("{why}; the volume is taken as raw bytes"), content }
+        let what = format!("{why}; the volume is taken as raw bytes");
+        Self { what, content, log: None, limited: false }
+    }
+
+    /// Says that this is because a log cannot be replayed.
+    pub(crate) fn of_log(self, log: &'static str) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// Says whether this is because a budget was used up.
+    pub(crate) fn limited(self, limited: bool) -> Self {
+        Self { limited, ..self }
     }
 }
 
@@ -85,12 +101,13 @@ pub(crate) struct FileSystem<'d> {
     pub(crate) views: Views,
     pub(crate) packs: Packs,
     pub(crate) valid: Valid,
+    pub(crate) reasons: Reasons,
     pub(crate) allocation: Box<dyn Allocation + 'd>,
     /// Whether two files may have a block together, as after a `cp --reflink`.
     pub(crate) shares: bool,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
-    /// What was done about the log, if it was not empty.
-    pub(crate) replay: Option<Replay>,
+    /// What was done about logs that were not empty.
+    pub(crate) replays: Vec<Replay>,
 }

@@ -85,7 +85,8 @@ impl Names {
         }
     }
 
-    fn name(&self, node: &Node) -> &[u8] {
+    /// Returns the name of a node.
+    pub(crate) fn name(&self, node: &Node) -> &[u8] {
         let start = narrow(u64::from(node.name));
         let end = start.saturating_add(usize::from(node.name_bytes));
         self.arena.get(start..end).unwrap_or_default()

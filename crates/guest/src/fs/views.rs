@@ -1,7 +1,7 @@
 //! Files whose bytes are not simply their blocks.
 
 use crate::field::{narrow, wide, word};
-use airlock_model::{Packed, Run};
+use airlock_model::{Packed, Reason, Run};
 
 /// Lists that belong to some of the nodes, in the order of the nodes.
 #[derive(Debug)]
@@ -17,6 +17,9 @@ pub(crate) type Views = ByNode<Run>;
 
 /// What the stored streams of packed files unpack to.
 pub(crate) type Packs = ByNode<Packed>;
+
+/// For files whose bytes are not what they stand for, why.
+pub(crate) type Reasons = ByNode<Reason>;
 
 /// For files that were not written to their end, how many bytes were: the others read as zeros.
 pub(crate) type Valid = ByNode<u64>;
@@ -38,6 +41,37 @@ impl<T> ByNode<T> {
     /// Returns how many items there are.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Returns all items.
+    pub(crate) fn items(&self) -> &[T] {
+        &self.items
+    }
+
+    /// Returns the nodes, each with the position of its first item and all of its items.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (u32, usize, &[T])> {
+        self.begins.iter().map(|&(node, first)| (node, narrow(u64::from(first)), self.of(node)))
+    }
+
+    /// Inserts items behind those at these positions, which are in ascending order.
+    pub(crate) fn insert(&mut self, behind: Vec<(usize, T)>) {
+        let count = self.items.len().saturating_add(behind.len());
+        let old = std::mem::replace(&mut self.items, Vec::with_capacity(count));
+        let mut begins = self.begins.iter_mut().peekable();
+        let mut behind = behind.into_iter().peekable();
+        for (at, item) in old.into_iter().enumerate() {
+            let now = word(wide(self.items.len()));
+            while let Some((_, first)) = begins.next_if(|(_, first)| narrow(u64::from(*first)) <= at) {
+                *first = now;
+            }
+            self.items.push(item);
+            while let Some((_, more)) = behind.next_if(|(position, _)| *position <= at) {
+                self.items.push(more);
+            }
+        }
+        for (_, first) in begins {
+            *first = word(wide(self.items.len()));
+        }
     }
 
     /// Returns the items of a node.
@@ -64,5 +98,11 @@ mod tests {
         list.push(9, [3]);
         let of = |node| list.of(node).to_vec();
         assert_eq!([of(2), of(3), of(5), of(9), of(10)], [vec![], vec![1, 2], vec![], vec![3], vec![]]);
+        let lists = |list: &ByNode<i32>| -> Vec<_> {
+            list.lists().map(|(node, first, items)| (node, first, items.to_vec())).collect()
+        };
+        assert_eq!(lists(&list), [(3, 0, vec![1, 2]), (5, 2, vec![]), (9, 2, vec![3])]);
+        list.insert(vec![(0, 7), (0, 8), (2, 9)]);
+        assert_eq!(lists(&list), [(3, 0, vec![1, 7, 8, 2]), (5, 4, vec![]), (9, 4, vec![3, 9])]);
     }
 }

@@ -57,9 +57,11 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     let place = Extent::new(START, SECTOR_BYTES);
     let missing = found.blocks.saturating_sub(blocks);
     scan.tally.count("blocks behind the end of the volume", missing, place);
-    let Scan { nodes, names, mut claims, tally, limited, .. } = scan;
+    let Scan { nodes, names, mut claims, reasons, tally, limited, .. } = scan;
     let behind = claims.len();
-    claims.metadata(0, blocks);
+    if !limited {
+        claims.metadata(0, blocks);
+    }
     Ok(FileSystem {
         content: "iso9660",
         block_bytes,
@@ -76,7 +78,8 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         valid: Valid::default(),
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
         allocation: Box::new(Full),
         window: fs.window,
     })

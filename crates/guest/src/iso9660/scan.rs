@@ -4,8 +4,9 @@ use super::Fs;
 use super::descriptor::Tree;
 use super::record::{Extra, Record, extra, records};
 use crate::field::{narrow, quotient, remainder, wide, word};
-use crate::fs::{Claim, Claims, Names, Node, NodeKind, Role, Tally};
+use crate::fs::{Claim, Claims, Names, Node, NodeKind, Reasons, Role, Tally};
 use crate::utf16;
+use airlock_model::Reason;
 use std::collections::{HashSet, VecDeque};
 
 /// Most files and directories.
@@ -28,6 +29,7 @@ pub(crate) struct Scan {
     pub(crate) nodes: Vec<Node>,
     pub(crate) names: Names,
     pub(crate) claims: Claims,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     pub(crate) limited: bool,
     bytes_left: u64,
@@ -48,6 +50,7 @@ impl Scan {
             nodes: vec![root],
             names: Names::default(),
             claims,
+            reasons: Reasons::default(),
             tally: Tally::default(),
             limited: false,
             bytes_left: DIRECTORY_BYTES_MAX,
@@ -128,8 +131,11 @@ impl Scan {
                 parts.push((record.block, record.bytes));
                 let more = record.goes_on && parts.len() < 1 << 16;
                 let file = extra.mode & 0o170_000;
+                let odd = record.interleaved || extra.compressed;
+                let cut = record.goes_on && !more;
+                let reason = odd.then_some(Reason::Unsupported).or(cut.then_some(Reason::Limit));
                 if !more && (file == 0 || file == 0o100_000) {
-                    self.file(fs, &parts, node, &name);
+                    self.file(fs, &parts, node, &name, reason);
                 }
                 if !more {
                     parts.clear();
@@ -146,7 +152,7 @@ impl Scan {
         number
     }
 
-    fn file(&mut self, fs: &Fs<'_>, parts: &[Part], parent: u32, name: &[u8]) {
+    fn file(&mut self, fs: &Fs<'_>, parts: &[Part], parent: u32, name: &[u8], reason: Option<Reason>) {
         let size = parts.iter().fold(0_u64, |size, (_, bytes)| size.saturating_add(*bytes));
         let known = if size == 0 { self.again } else { !self.seen.insert(parts.to_vec()) };
         if known {
@@ -155,6 +161,9 @@ impl Scan {
         let first = word(wide(self.claims.len()));
         let inode = parts.first().map_or(0, |(block, _)| *block);
         let number = self.add(NodeKind::File, inode, size, parent, name);
+        if let Some(reason) = reason {
+            self.reasons.push(number, [reason]);
+        }
         let mut logical = 0_u64;
         for &(block, bytes) in parts {
             let count = bytes.div_ceil(fs.block_bytes);

@@ -9,24 +9,27 @@
 //! the file system (the files below record 16, those in `$Extend`, directories, attributes
 //! that are not data) is metadata; so is all of the MFT, with what deleted records hold.
 //!
-//! `$LogFile` is not replayed. A volume that was not unmounted is read as it is on the
-//! disk, and told in an oddity.
+//! `$LogFile` is not replayed. A volume that was not unmounted is read as it is on the disk;
+//! that no replay was done is told, and a log with changes is unscannable. So are files that
+//! filters of Windows pack (WOF, deduplication), and the memory of a Windows that sleeps.
 
 mod boot;
 mod late;
 mod logfile;
+mod opaque;
 mod record;
 mod runs;
 mod scan;
 mod units;
 
-use crate::Error;
 use crate::bits::{is_set, next_change};
 use crate::field::{narrow, wide};
 use crate::fs::{Allocation, Failure, FileSystem, Reader, Stretch};
 use crate::window::Window;
+use crate::{Error, Replay};
 use airlock_model::Extent;
 use boot::Boot;
+use logfile::State;
 use runs::Stream;
 
 /// What the modules of a survey read from.
@@ -60,8 +63,8 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         let what = "boot sector and its copy say different things";
         scan.tally.count(what, u64::from(first != copy), at_boot);
     }
-    logged(&fs, &mut scan).map_err(failed)?;
-    Ok(finish(fs, scan))
+    let replays = logged(&fs, &mut scan);
+    Ok(FileSystem { replays, ..finish(fs, scan) })
 }
 
 /// Returns whether there is a copy of a boot sector, where the first one is none.
@@ -75,25 +78,28 @@ fn both_sectors(fs: &Fs<'_>) -> Result<(Option<Boot>, Option<Boot>), Error> {
     Ok((Some(fs.boot), Boot::parse(&copy, fs.window.bytes())))
 }
 
-/// Tells whether the volume was in use.
-fn logged(fs: &Fs<'_>, scan: &mut scan::Scan) -> Result<(), Error> {
-    let at = scan.log.as_ref().and_then(|log| log.locate(&fs.boot, 0).0).unwrap_or(0);
+/// Tells whether the volume was in use, and what of it is not in its files.
+fn logged(fs: &Fs<'_>, scan: &mut scan::Scan) -> Vec<Replay> {
+    let (state, at) = scan.log.unwrap_or((State::Damaged, 0));
     let extent = Extent::new(at, fs.boot.cluster_bytes);
-    let state = scan.log.as_ref().map(|log| logfile::state(&fs.window, &fs.boot, log)).transpose()?;
-    let in_use = state == Some(logfile::State::InUse);
-    let damaged = matches!(state, Some(logfile::State::Damaged) | None);
-    let dirty = u64::from(scan.dirty);
+    let scan::Signs { dirty, sleeps, .. } = scan.signs;
     let tally = &mut scan.tally;
-    tally.count("the volume is marked dirty: it was in use, or waits for a check", dirty, extent);
+    let what = "the volume is marked dirty: it was in use, or waits for a check";
+    tally.count(what, u64::from(dirty), extent);
     let what = "$LogFile was in use and is not replayed: the last changes may be missing";
-    tally.count(what, u64::from(in_use), extent);
-    tally.count("$LogFile cannot be read", u64::from(damaged), extent);
-    Ok(())
+    tally.count(what, u64::from(state == State::InUse), extent);
+    tally.count("$LogFile cannot be read", u64::from(state == State::Damaged), extent);
+    let what = "Windows sleeps: the last changes are in its memory";
+    tally.count(what, u64::from(sleeps), extent);
+    let log = (dirty || state != State::Clean).then(|| Replay::not_done("ntfs"));
+    log.into_iter().chain(sleeps.then(|| Replay::not_done("hiberfil"))).collect()
 }
 
 /// Puts together what a scan found.
 fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
-    let scan::Scan { nodes, names, claims, views, packs, valid, tally, limited, root, bitmap, .. } = scan;
+    let scan::Scan {
+        nodes, names, claims, views, packs, valid, reasons, tally, limited, root, bitmap, ..
+    } = scan;
     let behind = claims.len();
     let bitmap = bitmap.unwrap_or_default();
     FileSystem {
@@ -112,7 +118,8 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         valid,
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
         window: fs.window.clone(),
         allocation: Box::new(Bitmap { fs, stream: bitmap, bytes: Vec::new(), start: 0 }),
     }

@@ -2,12 +2,13 @@
 
 use super::Fs;
 use super::late::{Base, Form, Late, Part, What};
+use super::logfile::State;
 use super::record::{self, Attribute, Attributes, Fixups, Header, Title, split};
-use super::runs::{Decoded, Mapping, Stream, decode, is_named};
+use super::runs::{Decoded, Mapping, Stream, decode};
 use super::units::{Unit, pieces};
 use crate::Error;
 use crate::field::{has, le16, le32, narrow, quotient, wide, word};
-use crate::fs::{Claims, Names, Node, NodeKind, Packs, Role, Tally, Valid, Views};
+use crate::fs::{Claims, Names, Node, NodeKind, Packs, Reasons, Role, Tally, Valid, Views};
 use crate::utf16::utf8;
 use airlock_model::{Extent, Run};
 
@@ -32,7 +33,7 @@ const READ_BYTES: u64 = 1 << 20;
 const MFT: u64 = 0;
 const LOG: u64 = 2;
 const VOLUME: u64 = 3;
-const ROOT: u64 = 5;
+pub(super) const ROOT: u64 = 5;
 const BITMAP: u64 = 6;
 const EXTEND: u64 = 11;
 const FIRST_FILE: u64 = 16;
@@ -50,14 +51,15 @@ pub(crate) struct Scan {
     pub(crate) views: Views,
     pub(crate) packs: Packs,
     pub(crate) valid: Valid,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     /// Whether a budget was used up, so that there may be files that were not found.
     pub(crate) limited: bool,
     pub(crate) root: Option<u32>,
     pub(crate) bitmap: Option<Stream>,
-    pub(crate) log: Option<Stream>,
-    /// Whether the volume says that it was not unmounted.
-    pub(crate) dirty: bool,
+    /// How `$LogFile` was left, and where on the volume it begins.
+    pub(crate) log: Option<(State, u64)>,
+    pub(crate) signs: Signs,
     mft: Stream,
     /// Parts of the MFT that are not side by side with what is known.
     mft_parts: Vec<(u64, Vec<Mapping>)>,
@@ -67,20 +69,31 @@ pub(crate) struct Scan {
     sequences: Vec<u16>,
     late: Late,
     /// Where the stream at hand lies: in clusters, or inside a record.
-    runs: Vec<Mapping>,
+    pub(super) runs: Vec<Mapping>,
     inside: Vec<Run>,
     /// Name of the file at hand, and then of its stream.
-    title: Vec<u8>,
+    pub(super) title: Vec<u8>,
+}
+
+/// What shows that a volume is not all in its files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Signs {
+    /// Whether the volume says that it was not unmounted.
+    pub(crate) dirty: bool,
+    /// Whether Windows sleeps, with changes in its memory.
+    pub(crate) sleeps: bool,
+    /// Whether there are files whose data is in a store of deduplicated chunks.
+    pub(crate) deduplicated: bool,
 }
 
 /// The file that a stream belongs to.
 #[derive(Debug, Clone, Copy)]
-struct Owner {
+pub(super) struct Owner {
     number: u64,
     /// Reference to the directory, if it has a name.
-    parent: Option<u64>,
+    pub(super) parent: Option<u64>,
     /// Bytes of its name in `title`.
-    title_bytes: usize,
+    pub(super) title_bytes: usize,
     /// Whether it belongs to the file system.
     system: bool,
 }
@@ -131,12 +144,13 @@ pub(crate) fn scan(fs: &Fs<'_>, mft: Stream, claims_max: usize) -> Result<Scan, 
         views: Views::default(),
         packs: Packs::default(),
         valid: Valid::default(),
+        reasons: Reasons::default(),
         tally: Tally::default(),
         limited: false,
         root: None,
         bitmap: None,
         log: None,
-        dirty: false,
+        signs: Signs::default(),
         mft,
         mft_parts: Vec::new(),
         directories: Vec::new(),
@@ -149,6 +163,7 @@ pub(crate) fn scan(fs: &Fs<'_>, mft: Stream, claims_max: usize) -> Result<Scan, 
     scan.records(fs)?;
     scan.finish_late(fs);
     scan.find_directories();
+    scan.mark_chunks();
     scan.limited |= scan.claims.is_full() || scan.late.full;
     Ok(scan)
 }
@@ -265,6 +280,8 @@ impl Scan {
             if split(reference).0 == MFT && attribute.name().is_empty() && first > 0 {
                 if self.mft_parts.len() < MFT_PARTS_MAX {
                     self.mft_parts.push((first, runs));
+                } else {
+                    self.limited = true;
                 }
                 continue;
             }
@@ -333,12 +350,13 @@ impl Scan {
         let extent = Extent::new(place, fs.boot.record_bytes);
         match (kind, le32(value, 0)) {
             (record::VOLUME_INFORMATION, _) if record.number == VOLUME => {
-                self.dirty |= le16(value, 10) & 1 != 0;
+                self.signs.dirty |= le16(value, 10) & 1 != 0;
             }
             (record::REPARSE_POINT, TAG_WOF) => {
                 self.tally.count("files that Windows keeps packed (WOF), read as packed", 1, extent);
             }
             (record::REPARSE_POINT, TAG_DEDUP) => {
+                self.signs.deduplicated = true;
                 self.tally.count("files whose data is in a store of deduplicated chunks", 1, extent);
             }
             _ => {}
@@ -387,19 +405,13 @@ impl Scan {
     fn stream(&mut self, fs: &Fs<'_>, owner: &Owner, name: &[u8], form: &Form) {
         let size = form.sizes.size;
         if owner.system && (name.is_empty() || has(name, 0, b"$\0")) {
-            let kept = match owner.number {
-                LOG if name.is_empty() => Some(&mut self.log),
-                BITMAP if name.is_empty() => Some(&mut self.bitmap),
-                _ => None,
-            };
-            if let Some(kept) = kept {
-                *kept = Some(Stream { runs: self.runs.clone(), size });
+            let stream = || Stream { runs: self.runs.clone(), size };
+            match owner.number {
+                LOG if name.is_empty() => return self.log(fs, &stream()),
+                BITMAP if name.is_empty() => self.bitmap = Some(stream()),
+                _ => {}
             }
             return self.own_clusters();
-        }
-        if is_named(name, "WofCompressedData") && size > 0 {
-            let extent = Extent::new(0, fs.boot.sector_bytes);
-            self.tally.count("streams of data that Windows keeps packed (WOF)", 1, extent);
         }
         let packs = form.compressed && form.unit_bits > 0 && !form.encrypted;
         let kind = match form {
@@ -408,10 +420,7 @@ impl Scan {
             Form { resident: false, .. } if packs => NodeKind::Packed,
             _ => NodeKind::File,
         };
-        if form.compressed && !packs && !form.encrypted {
-            let extent = Extent::new(0, fs.boot.sector_bytes);
-            self.tally.count("files compressed in an unknown way", 1, extent);
-        }
+        let reason = self.reason(fs, owner, name, form);
         let mut node = Node::new(owner.number, kind, size);
         let number = word(wide(self.nodes.len()));
         node.first_claim = word(wide(self.claims.len()));
@@ -422,6 +431,9 @@ impl Scan {
             _ => self.plain(fs, number, form),
         }
         node.claims = word(wide(self.claims.len())).saturating_sub(node.first_claim);
+        if let Some(reason) = reason {
+            self.reasons.push(number, [reason]);
+        }
         self.title.truncate(owner.title_bytes);
         if !name.is_empty() {
             self.title.push(b':');
@@ -454,7 +466,6 @@ impl Scan {
     fn packed(&mut self, fs: &Fs<'_>, owner: u32, form: &Form) -> bool {
         let unit = Unit::new(&fs.boot, form.unit_bits);
         let limit = form.sizes.valid;
-        let end = limit.div_ceil(unit.bytes.max(1)).saturating_mul(unit.clusters);
         let room = PACKS_MAX.saturating_sub(self.packs.len());
         let Some(pieces) = pieces(&fs.boot, &self.runs, unit, limit, room) else {
             self.limited = true;
@@ -462,12 +473,8 @@ impl Scan {
         };
         let (mut stored, runs) = (0_u64, std::mem::take(&mut self.runs));
         for run in &runs {
-            let inside = end.saturating_sub(run.vcn).min(run.length);
-            self.claims.run(owner, Role::Written, run.lcn, inside, stored);
-            stored = stored.saturating_add(inside);
-            let behind = run.lcn.saturating_add(inside);
-            let rest = run.length.saturating_sub(inside);
-            self.claims.run(owner, Role::Unwritten, behind, rest, run.vcn.saturating_add(inside));
+            self.claims.run(owner, Role::Written, run.lcn, run.length, stored);
+            stored = stored.saturating_add(run.length);
         }
         self.runs = runs;
         self.packs.push(owner, pieces);

@@ -31,8 +31,9 @@ impl Unit {
     }
 }
 
-/// Returns what the clusters of a compressed file unpack to, up to byte `limit` of it: units
-/// that have all their clusters are stored as they are, those that have some are compressed.
+/// Returns what the clusters of a compressed file unpack to, which is spare from byte `limit` of
+/// it on: units that have all their clusters are stored as they are, those that have some are
+/// compressed.
 pub(super) fn pieces(
     boot: &Boot,
     runs: &[Mapping],
@@ -47,7 +48,10 @@ pub(super) fn pieces(
         let unpacked = units.saturating_mul(unit.bytes);
         let length = limit.saturating_sub(logical).min(unpacked);
         let is_stored = clusters == units.saturating_mul(unit.clusters);
-        if length > 0 && clusters > 0 {
+        // What is behind the end of the file is unpacked as well.
+        let spare = length == 0;
+        let length = if spare { unpacked } else { length };
+        if clusters > 0 {
             pieces.push(Packed {
                 logical,
                 length,
@@ -56,9 +60,10 @@ pub(super) fn pieces(
                 skip: 0,
                 unpacked: if is_stored { length } else { unpacked },
                 codec: if is_stored { Codec::Stored } else { Codec::Lznt1 },
+                spare,
             });
         }
-        length > 0 && pieces.len() <= room
+        pieces.len() <= room
     };
     'runs: for run in runs {
         let (mut vcn, end) = (run.vcn, run.end());
@@ -111,6 +116,7 @@ mod tests {
         let found: Vec<_> = found
             .iter()
             .map(|piece| {
+                assert_eq!(piece.spare, piece.logical >= limit);
                 (piece.logical, piece.length, piece.stored / 4096, piece.stored_bytes / 4096, piece.codec)
             })
             .collect();
@@ -125,6 +131,8 @@ mod tests {
         let unit = 65_536;
         check(&[], unit, &[]);
         check(&[(0, 5)], 100, &[(0, 100, 0, 5, Codec::Lznt1)]);
+        let spare = [(0, 100, 0, 5, Codec::Lznt1), (unit, unit, 5, 16, Codec::Stored)];
+        check(&[(0, 5), (16, 16)], 100, &spare);
         check(&[(0, 10), (10, 6)], unit, &[(0, unit, 0, 16, Codec::Stored)]);
         check(
             &[(0, 1), (16, 18), (48, 2), (51, 3)],
@@ -139,7 +147,11 @@ mod tests {
         check(
             &[(0, 16 * 18 + 3)],
             unit * 17 + 5,
-            &[(0, unit * 16, 0, 256, Codec::Stored), (unit * 16, unit + 5, 256, 32, Codec::Stored)],
+            &[
+                (0, unit * 16, 0, 256, Codec::Stored),
+                (unit * 16, unit + 5, 256, 32, Codec::Stored),
+                (unit * 18, unit, 288, 3, Codec::Lznt1),
+            ],
         );
     }
 }

@@ -126,7 +126,7 @@ fn layout(disk: &Window<'_>, table: &Table, backup: Option<&Table>, oddities: &m
         tables.push(lba(table.header_lba, sector, 1));
         tables.push(lba(table.array_lba, sector, array_sectors));
     }
-    let mut partitions = Vec::new();
+    let (mut partitions, mut limited) = (Vec::new(), false);
     for (number, entry) in (1_u32..).zip(table.array.chunks(narrow(table.entry_bytes))) {
         if (0..16).all(|at| u8_at(entry, at) == 0) {
             continue;
@@ -145,9 +145,10 @@ fn layout(disk: &Window<'_>, table: &Table, backup: Option<&Table>, oddities: &m
         }
         if partitions.len() >= PARTITIONS_MAX {
             oddities.add("disk", "partition table has too many entries", claimed);
+            limited = true;
             break;
         }
         partitions.push(Partition { number, extent });
     }
-    Layout { scheme: "gpt", partitions, tables, others: Vec::new() }
+    Layout { scheme: "gpt", partitions, tables, others: Vec::new(), limited }
 }

@@ -115,6 +115,7 @@ impl Mbr {
             partitions: Vec::new(),
             tables: vec![Extent::new(0, SECTOR.min(whole.bytes()))],
             others: Vec::new(),
+            limited: false,
         };
         let mut extended = None;
         for (number, entry) in (1_u32..).zip(self.entries) {
@@ -189,5 +190,6 @@ fn follow(
     }
     let place = Extent::new(at.saturating_mul(SECTOR), SECTOR);
     oddities.add("disk", "the chain of extended records is too long", place);
+    layout.limited = true;
     Ok(())
 }

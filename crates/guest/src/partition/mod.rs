@@ -34,6 +34,8 @@ pub(crate) struct Layout {
     pub(crate) tables: Vec<Extent>,
     /// What another table says that is not believed: which one, and partitions that are not among these.
     pub(crate) others: Vec<(&'static str, Partition)>,
+    /// Whether there are more partitions than are looked at.
+    pub(crate) limited: bool,
 }
 
 impl Layout {

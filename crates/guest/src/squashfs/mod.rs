@@ -46,11 +46,14 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     scan.inodes(&fs, &inodes, &directories);
     let root = scan.name_all(&fs, &inodes, &directories);
     scan.tally.count("fragments that cannot be read", u64::from(!complete), fs.place());
+    scan.limited |= inodes.limited || directories.limited || fs.superblock.has_too_many_fragments();
     let missing = bytes_claimed.saturating_sub(bytes);
     scan.tally.count("bytes behind the end of the volume", missing, fs.place());
-    let Scan { nodes, names, mut claims, packs, tally, limited, .. } = scan;
+    let Scan { nodes, names, mut claims, packs, reasons, tally, limited, .. } = scan;
     let behind = claims.len();
-    claims.metadata(0, bytes);
+    if !limited {
+        claims.metadata(0, bytes);
+    }
     Ok(FileSystem {
         content: "squashfs",
         block_bytes: fs.superblock.block_bytes,
@@ -67,7 +70,8 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
         valid: Valid::default(),
         tally,
         limited,
-        replay: None,
+        reasons,
+        replays: Vec::new(),
         allocation: Box::new(Full),
         window: fs.window,
     })

@@ -4,8 +4,8 @@ use super::Fs;
 use super::inode::{File, Inode, Kind};
 use super::table::Table;
 use crate::field::{le16, le32, narrow, remainder, wide, word};
-use crate::fs::{Claim, Claims, Names, Node, NodeKind, Packs, Role, Tally};
-use airlock_model::{Codec, Extent, Packed};
+use crate::fs::{Claim, Claims, Names, Node, NodeKind, Packs, Reasons, Role, Tally};
+use airlock_model::{Codec, Extent, Packed, Reason};
 
 /// Most files and directories.
 const NODES_MAX: usize = 4 << 20;
@@ -26,6 +26,7 @@ pub(crate) struct Scan {
     pub(crate) names: Names,
     pub(crate) claims: Claims,
     pub(crate) packs: Packs,
+    pub(crate) reasons: Reasons,
     pub(crate) tally: Tally,
     pub(crate) limited: bool,
     packs_left: usize,
@@ -41,6 +42,7 @@ impl Scan {
             names: Names::default(),
             claims,
             packs: Packs::default(),
+            reasons: Reasons::default(),
             tally: Tally::default(),
             limited: false,
             packs_left: PACKS_MAX,
@@ -135,6 +137,8 @@ impl Scan {
             // What cannot all be unpacked is inspected as it is stored.
             self.tally.count("files that are partly outside the file system", u64::from(outside), fs.place());
             node.kind = NodeKind::File;
+            let too_many = known.is_none() || fs.superblock.has_too_many_fragments();
+            self.reasons.push(owner, [if too_many { Reason::Limit } else { Reason::Unsupported }]);
         } else if packs.is_empty() {
             node.kind = NodeKind::File;
         } else {
@@ -214,6 +218,7 @@ impl Piece {
             skip: self.skip,
             unpacked: if plain { stored_bytes.max(end).min(self.unpacked) } else { self.unpacked },
             codec: if plain { Codec::Stored } else { fs.superblock.codec },
+            spare: false,
         }
     }
 }

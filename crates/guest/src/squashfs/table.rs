@@ -90,7 +90,12 @@ impl Superblock {
         starts.filter(|start| *start > self.directory_table).min().unwrap_or(self.bytes).min(self.bytes)
     }
 
-    /// Returns where fragments are, and their sizes as stored.
+    /// Returns whether there are more fragments than are read.
+    pub(crate) fn has_too_many_fragments(&self) -> bool {
+        self.fragments > FRAGMENTS_MAX
+    }
+
+    /// Returns where fragments are, and their sizes as stored; and whether all could be read.
     pub(crate) fn read_fragments(&self, window: &Window<'_>) -> (Vec<(u64, u32)>, bool) {
         let mut list = Vec::new();
         if self.fragments == 0 || self.fragment_table == NOTHING {
@@ -107,8 +112,8 @@ impl Superblock {
             }
             list.extend(table.bytes.chunks_exact(16).map(|entry| (le64(entry, 0), le32(entry, 8))));
         }
-        list.truncate(narrow(self.fragments));
-        (list, count == self.fragments)
+        list.truncate(narrow(count));
+        (list, true)
     }
 }
 
@@ -120,6 +125,8 @@ pub(crate) struct Table {
     blocks: Vec<(u64, usize)>,
     /// Whether some of it could not be read.
     pub(crate) damaged: bool,
+    /// Whether it is longer than what is read of it.
+    pub(crate) limited: bool,
 }
 
 impl Table {
@@ -129,9 +136,10 @@ impl Table {
         let mut at = start;
         while at < end {
             let first = table.bytes.len();
-            let Some(next) = (first < TABLE_BYTES_MAX).then(|| table.block(superblock, window, at)).flatten()
-            else {
-                table.damaged = true;
+            table.limited = first >= TABLE_BYTES_MAX;
+            let next = if table.limited { None } else { table.block(superblock, window, at) };
+            let Some(next) = next else {
+                table.damaged = !table.limited;
                 break;
             };
             table.blocks.push((at.saturating_sub(start), first));

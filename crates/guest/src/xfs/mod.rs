@@ -20,7 +20,7 @@ mod tree;
 use crate::Error;
 use crate::checksum::crc32c;
 use crate::field::{le32, wide, word};
-use crate::fs::{Allocation, Failure, FileSystem, Packs, Reader, Stretch};
+use crate::fs::{Allocation, Failure, FileSystem, Packs, Reader, Reasons, Stretch};
 use crate::window::Window;
 use airlock_model::Extent;
 use superblock::Superblock;
@@ -58,14 +58,17 @@ const _: Reader = read;
 pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSystem<'d>, Failure> {
     let superblock = Superblock::read(window)?;
     let mut fs = Fs { window: window.clone(), superblock };
-    let refused = |refusal| Failure::raw("xfs", refusal);
+    let refused = |refusal| {
+        let limited = matches!(refusal, log::Refusal::Budget);
+        Failure::raw("xfs", refusal).of_log("xfs").limited(limited)
+    };
     let replayed = log::replay(&fs).map_err(refused)?;
-    let (mut replay, mut unfinished) = (None, 0);
+    let (mut replays, mut unfinished) = (Vec::new(), 0);
     if let Some(replayed) = replayed {
         let window = window.with_overlay(replayed.overlay);
         let superblock = Superblock::read(&window)?;
         fs = Fs { window, superblock };
-        replay = Some(replayed.replay);
+        replays.push(replayed.replay);
         unfinished = replayed.unfinished;
     }
     let mut scan = scan::scan(&fs, runs_max).map_err(|error| Failure::raw("xfs", error))?;
@@ -74,7 +77,7 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     scan.tally.count(what, unfinished, at_superblock);
     let missing = fs.superblock.blocks_claimed.saturating_sub(fs.superblock.blocks);
     scan.tally.count("blocks behind the end of the volume", missing, at_superblock);
-    Ok(FileSystem { replay, ..finish(fs, scan) })
+    Ok(FileSystem { replays, ..finish(fs, scan) })
 }
 
 /// Puts together what a scan found.
@@ -98,7 +101,8 @@ fn finish(fs: Fs<'_>, scan: scan::Scan) -> FileSystem<'_> {
         valid: crate::fs::Valid::default(),
         tally,
         limited: limited || groups.limited,
-        replay: None,
+        reasons: Reasons::default(),
+        replays: Vec::new(),
         allocation: Box::new(Free(groups.free)),
         window: fs.window,
     }

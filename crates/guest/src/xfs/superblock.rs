@@ -116,7 +116,7 @@ impl Superblock {
             return Err(damaged("blocks per group"));
         }
         if groups > GROUPS_MAX || blocks_claimed.div_ceil(group_blocks) != groups {
-            return Err(damaged("number of groups"));
+            return Err(damaged("number of groups").limited(groups > GROUPS_MAX));
         }
         let blocks = blocks_claimed.min(volume_bytes.checked_shr(block_bits).unwrap_or(0));
         if blocks == 0 {

@@ -1,14 +1,14 @@
 //! btrfs: trees that `mkfs.btrfs` and the kernel wrote, subvolumes, and logs that were not empty.
 
 use crate::fixture::{
-    Random, Reference, bytes_of, check_tree, file, make_tree, open, read_place, references, run,
-    survey_checked, text,
+    Random, Reference, bytes_of, check_tree, count, file, make_tree, open, read_place, references, run,
+    spares, survey_checked, text,
 };
 use crate::mount::{Mount, work};
 use crate::partition::put;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
-use airlock_model::{Escaped, PlaceKind};
+use airlock_model::{Escaped, Place, PlaceKind};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -159,7 +159,8 @@ fn reference_size(reference: &Reference) -> u64 {
 /// Files that are not in the tree are `lost+found`.
 fn compare(disk: &dyn BlockSource, survey: &Survey, root: &Path, may_lack: impl Fn(&Reference) -> bool) {
     let mut places: HashMap<Vec<u8>, Vec<_>> = HashMap::new();
-    for place in survey.map.iter().filter(|place| place.kind == PlaceKind::File) {
+    let shown = |place: &Place<'_>| place.packed.is_empty() || place.packed.iter().any(|piece| !piece.spare);
+    for place in survey.map.iter().filter(|place| place.kind == PlaceKind::File && shown(place)) {
         places.entry(place.path.to_vec()).or_default().push(place);
     }
     for reference in references(root) {
@@ -178,6 +179,46 @@ fn compare(disk: &dyn BlockSource, survey: &Survey, root: &Path, may_lack: impl 
     }
     for path in places.keys() {
         assert!(path.starts_with(b"/lost+found/"), "{} is not in the tree", Escaped(path));
+    }
+}
+
+/// An extent that was overwritten in part keeps what it had; one that all files together show is
+/// unpacked for them and for nobody else.
+#[test]
+fn what_no_file_shows_of_an_extent() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name);
+    make_image(&path("image"), "200M", &["-m", "single"]);
+    let mounted = Mount::new(&path("image"), &path("mounted"), "noatime,compress-force=zstd");
+    let root = mounted.root.as_path();
+    let line = |number: u64| format!("{number:>12} a line of text that is like the others\n");
+    let mut old: String = (0..2000).map(line).collect();
+    old.replace_range(5000..5019, "4539 1488 0343 6467");
+    old.replace_range(61_430..61_449, "4539 1488 0343 6467");
+    let write = |name: &str, bytes: &[u8], offset: u64| {
+        let file = std::fs::File::options().write(true).create(true).truncate(false).open(root.join(name));
+        let file = file.expect("open");
+        file.write_all_at(bytes, offset).and_then(|()| file.sync_all()).expect("write");
+        run("sync", &["-f", text(root)]);
+    };
+    run("btrfs", &["subvolume", "create", text(&root.join("data"))]);
+    for name in ["overwritten", "cut", "data/kept"] {
+        write(name, old.as_bytes(), 0);
+    }
+    run("btrfs", &["subvolume", "snapshot", text(&root.join("data")), text(&root.join("before"))]);
+    write("overwritten", &vec![b'x'; 61_440], 0);
+    write("data/kept", &vec![b'x'; 61_440], 0);
+    run("truncate", &["-s", "4096", text(&root.join("cut"))]);
+    run("sync", &["-f", text(root)]);
+    mounted.end();
+    let disk = open(&path("image"));
+    let survey = survey_checked(&disk);
+    assert_eq!(survey.oddities, []);
+    // `overwritten` has lost one number and half of the other, `cut` both; the snapshot shows all.
+    assert_eq!(count(&spares(&disk, &survey), b"4539 1488 0343 6467"), 3);
+    assert_eq!(count(&spares(&disk, &survey), b"4539 1488"), 4);
+    for place in survey.map.iter().filter(|place| place.path.ends_with(b"kept")) {
+        assert!(place.packed.iter().all(|piece| !piece.spare || piece.length < 4096), "{place:?}");
     }
 }
 

@@ -203,6 +203,30 @@ fn chains_lead_anywhere() {
     check(&[(6, 9000)], [7000, 2048], &[number]);
 }
 
+/// Many files of the same clusters: each is a view, until too many bytes were inspected.
+#[test]
+fn views_that_are_left_out_are_limits() {
+    let scratch = tempfile::tempdir().expect("temporary directory");
+    let (image, large) = (scratch.path().join("image"), scratch.path().join("LARGE"));
+    make_image(&image, 8 << 20, &["-F", "16", "-s", "1"]);
+    std::fs::write(&large, vec![b'x'; 3 << 20]).expect("write");
+    mtool("mcopy", &image, &[text(&large), "::/"]);
+    let mut bytes = std::fs::read(&image).expect("read");
+    let at = bytes.windows(11).position(|name| name == b"LARGE      ").expect("an entry");
+    for copy in 1..5_u8 {
+        let entry = at + 32 * usize::from(copy);
+        bytes.copy_within(at..at + 32, entry);
+        bytes[entry] = b'L' + copy;
+    }
+    std::fs::write(&image, &bytes).expect("write");
+    let survey = survey_checked(&open(&image));
+    let files = survey.map.iter().filter(|place| place.kind == PlaceKind::File && !place.runs.is_empty());
+    let (views, places): (Vec<_>, Vec<_>) = files.partition(|place| place.view);
+    assert_eq!((places.len(), views.len()), (1, 2));
+    let extent: Vec<_> = places[0].runs.iter().map(Run::extent).collect();
+    assert_eq!(survey.limits, extent);
+}
+
 /// A lost boot sector, FATs that differ, a volume in use.
 #[test]
 fn damage_is_told() {

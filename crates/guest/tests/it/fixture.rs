@@ -2,7 +2,7 @@
 
 use airlock_disk::{BlockSource, RawFile};
 use airlock_guest::{Survey, survey, unpack};
-use airlock_model::{Escaped, Place, PlaceKind, invariant};
+use airlock_model::{Escaped, Packed, Place, PlaceKind, invariant};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -149,7 +149,7 @@ pub(crate) fn read_place(disk: &dyn BlockSource, place: &Place<'_>) -> Vec<u8> {
     bytes
 }
 
-fn unpack_place(disk: &dyn BlockSource, place: &Place<'_>) -> Vec<u8> {
+fn stored_of(disk: &dyn BlockSource, place: &Place<'_>) -> Vec<u8> {
     let index = |offset: u64| usize::try_from(offset).expect("small");
     let mut stored = Vec::new();
     for run in place.runs {
@@ -158,15 +158,42 @@ fn unpack_place(disk: &dyn BlockSource, place: &Place<'_>) -> Vec<u8> {
         assert_eq!(index(run.logical), stored.len(), "a stored stream has no gaps");
         stored.extend(part);
     }
+    stored
+}
+
+fn unpack_place(disk: &dyn BlockSource, place: &Place<'_>) -> Vec<u8> {
+    let index = |offset: u64| usize::try_from(offset).expect("small");
+    let stored = stored_of(disk, place);
     let mut bytes = vec![0; index(place.size)];
-    let mut unpacked = Vec::new();
-    for piece in place.packed {
-        let part = &stored[index(piece.stored)..index(piece.stored + piece.stored_bytes)];
-        unpack(piece.codec, part, piece.unpacked, &mut unpacked).expect("a piece that unpacks");
+    for piece in place.packed.iter().filter(|piece| !piece.spare) {
         let into = &mut bytes[index(piece.logical)..index(piece.logical + piece.length)];
-        into.copy_from_slice(&unpacked[index(piece.skip)..][..into.len()]);
+        into.copy_from_slice(&unpack_piece(&stored, piece));
     }
     bytes
+}
+
+fn unpack_piece(stored: &[u8], piece: &Packed) -> Vec<u8> {
+    let index = |offset: u64| usize::try_from(offset).expect("small");
+    let part = &stored[index(piece.stored)..index(piece.stored + piece.stored_bytes)];
+    let mut unpacked = Vec::new();
+    unpack(piece.codec, part, piece.unpacked, &mut unpacked).expect("a piece that unpacks");
+    unpacked[index(piece.skip)..index(piece.skip + piece.length)].to_vec()
+}
+
+/// Returns what comes out of the pieces of all files and no file shows.
+pub(crate) fn spares(disk: &dyn BlockSource, survey: &Survey) -> Vec<u8> {
+    let mut spares = Vec::new();
+    for place in survey.map.iter() {
+        let pieces: Vec<_> = place.packed.iter().filter(|piece| piece.spare).collect();
+        let stored = if pieces.is_empty() { Vec::new() } else { stored_of(disk, &place) };
+        spares.extend(pieces.into_iter().flat_map(|piece| unpack_piece(&stored, piece)));
+    }
+    spares
+}
+
+/// Returns how often some bytes are in others.
+pub(crate) fn count(bytes: &[u8], wanted: &[u8]) -> usize {
+    bytes.windows(wanted.len()).filter(|window| *window == wanted).count()
 }
 
 /// Returns the file of a path on a volume: a place or a view.

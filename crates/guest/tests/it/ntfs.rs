@@ -5,7 +5,7 @@ use crate::fixture::{
 };
 use crate::mutate::mutate;
 use airlock_guest::Survey;
-use airlock_model::{Codec, PlaceKind};
+use airlock_model::{Codec, PlaceKind, Reason};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -347,6 +347,80 @@ fn damage_is_told() {
         },
         &["records of the MFT that were not written as a whole: 1"],
     );
+}
+
+/// What filters of Windows pack, its memory while it sleeps, and a log that was in use.
+#[test]
+fn what_is_recognised_and_not_read_is_unscannable() {
+    const CHUNKS: &str = "System Volume Information/Dedup/ChunkStore/00000001.ccc";
+    let scratch = tempfile::tempdir().expect("temporary directory");
+    let image = scratch.path().join("image");
+    make_image(&image, 32 << 20, &["-c", "4096"]);
+    let mounted = Fuse::new(&image, &scratch.path().join("mounted"));
+    let mut random = Random(8);
+    let inner = |name: &str| mounted.root.join(name);
+    std::fs::create_dir_all(inner(CHUNKS).parent().expect("a folder")).expect("directory");
+    for (name, bytes) in [
+        ("packed", 0),
+        ("packed:WofCompressedData", 50_000),
+        ("small", 0),
+        ("small:WofCompressedData", 100),
+        ("shared", 0),
+        (CHUNKS, 9000),
+        ("System Volume Information/other", 9000),
+        ("plain", 9000),
+    ] {
+        std::fs::write(inner(name), random.bytes(bytes)).expect("write");
+    }
+    std::fs::write(inner("Hiberfil.sys"), [b"HIBR", random.bytes(20_000).as_slice()].concat())
+        .expect("write");
+    // Deduplication: tag, four bytes, and those.
+    let tag = "0x130000800400000001020304";
+    run("setfattr", &["-h", "-n", "system.ntfs_reparse_data", "-v", tag, text(&inner("shared"))]);
+    mounted.end();
+    let check = |log: bool| {
+        let disk = open(&image);
+        let survey = survey_checked(&disk);
+        let mut found: Vec<_> = survey
+            .map
+            .iter()
+            .filter(|place| place.unscannable.is_some() && place.kind != PlaceKind::Slack)
+            .map(|place| {
+                assert_eq!(place.unscannable, Some(Reason::Unsupported));
+                (String::from_utf8_lossy(place.path).into_owned(), place.kind, place.size)
+            })
+            .collect();
+        found.sort();
+        let file = |path: &str, size| (path.to_owned(), PlaceKind::File, size);
+        let mut expected = vec![
+            file("/Hiberfil.sys", 20_004),
+            file(&format!("/{CHUNKS}"), 9000),
+            file("/packed:WofCompressedData", 50_000),
+            file("/small:WofCompressedData", 100),
+        ];
+        let log_bytes = found.iter().find(|(path, ..)| path.is_empty()).map_or(0, |(.., bytes)| *bytes);
+        if log {
+            expected.insert(0, (String::new(), PlaceKind::Metadata, log_bytes));
+            assert!(log_bytes > 1 << 20);
+        }
+        assert_eq!(found, expected);
+        let replays: Vec<_> = survey.replays.iter().map(|replay| (replay.log, replay.done)).collect();
+        let expected = [("ntfs", false), ("hiberfil", false)];
+        assert_eq!(replays, expected[usize::from(!log)..]);
+    };
+    check(false);
+    let mut bytes = std::fs::read(&image).expect("read");
+    // An empty log is filled with ones. This restart area has a client, and no mark of an unmount.
+    let at = (0..bytes.len() - (1 << 20)).step_by(4096);
+    let at = at.clone().find(|at| bytes[*at..at + (1 << 20)].iter().all(|byte| *byte == 0xff));
+    let page = &mut bytes[at.expect("an empty log")..][..4096];
+    page.fill(0);
+    page[..4].copy_from_slice(b"RSTR");
+    page[16..20].copy_from_slice(&4096_u32.to_le_bytes());
+    page[24] = 48;
+    page[48] = 1;
+    std::fs::write(&image, &bytes).expect("write");
+    check(true);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! squashfs: trees that `mksquashfs` wrote, with every compression.
 
-use crate::fixture::{Random, bytes_of, check_tree, make_tree, open, run, survey_checked, text};
+use crate::fixture::{
+    Random, bytes_of, check_tree, count, make_tree, open, run, spares, survey_checked, text,
+};
 use crate::mutate::mutate;
 use airlock_model::PlaceKind;
 use std::path::Path;
@@ -70,6 +72,32 @@ fn many_small_files() {
         std::fs::write(inner.join(format!("file {index}")), text).expect("write");
     }
     check(&tree, &image, &["-comp", "zstd"]);
+}
+
+/// A file of which the inode says less than it had: what it had is in the fragment.
+#[test]
+fn what_no_file_shows_of_a_fragment() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (image, tree) = (directory.path().join("image"), directory.path().join("tree"));
+    std::fs::create_dir(&tree).expect("directory");
+    for name in ["a", "b", "c"] {
+        std::fs::write(tree.join(name), format!("{name} has card 4539 1488 0343 6467\n")).expect("write");
+    }
+    for options in [&["-noI"][..], &["-noI", "-noF"]] {
+        make_image(&image, &tree, options);
+        let mut bytes = std::fs::read(&image).expect("read");
+        let disk = open(&image);
+        let all = spares(&disk, &survey_checked(&disk));
+        assert!(all.iter().all(|byte| *byte == 0), "all of the fragment is shown");
+        let inodes = usize::try_from(u64::from_le_bytes(bytes[64..72].try_into().expect("eight")));
+        let inodes = inodes.expect("small") + 2;
+        let size = (inodes..bytes.len()).find(|at| bytes[*at..].starts_with(&[31, 0, 0, 0]));
+        bytes[size.expect("a file of 31 bytes")] = 10;
+        std::fs::write(&image, &bytes).expect("write");
+        let disk = open(&image);
+        let survey = survey_checked(&disk);
+        assert_eq!((count(&spares(&disk, &survey), b"4539 1488 0343 6467"), survey.oddities.len()), (1, 0));
+    }
 }
 
 #[test]

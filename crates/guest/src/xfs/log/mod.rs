@@ -114,7 +114,7 @@ pub(crate) fn replay(fs: &Fs<'_>) -> Result<Option<Replayed>, Refusal> {
     }
     let items::Done { overlay, transactions, unfinished } = items.finish();
     let blocks = wide(overlay.len());
-    let replay = Replay { volume: String::new(), log: "xfs", transactions, blocks };
+    let replay = Replay { volume: String::new(), log: "xfs", done: true, transactions, blocks };
     Ok(Some(Replayed { overlay, replay, unfinished }))
 }
 

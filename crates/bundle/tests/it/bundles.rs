@@ -1,5 +1,4 @@
 //! Bundles made of real images, as users have them.
-#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use airlock_bundle::write::{ExportedDisk, libvirt, ovf};
 use airlock_bundle::{Bundle, Error, Kind, Options, open};
