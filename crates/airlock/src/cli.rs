@@ -158,6 +158,9 @@ pub(crate) struct ScanArgs {
     /// What is remembered.
     #[command(flatten)]
     pub(crate) memo: MemoArgs,
+    /// Look the packages of the guest up in these feeds (see `airlock rules import`).
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_FEEDS")]
+    pub(crate) feeds: Option<PathBuf>,
     /// Threads; as many as there are processors when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -336,6 +339,20 @@ pub(crate) struct RulesArgs {
 pub(crate) enum RulesVerb {
     /// List the detectors and the digest of all rules.
     List,
+    /// Import feeds of vulnerabilities into one file, for `scan --feeds`. Nothing is fetched.
+    Import(ImportArgs),
+}
+
+/// Flags of `rules import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// OSV records (JSON, YAML), `RustSec` advisories, Alpine's secdb, Debian's `SUITE.Packages` and
+    /// `InRelease`, CISA's catalogue of exploited vulnerabilities, `OpenVEX`; or folders of these.
+    #[arg(required = true, value_name = "FEED")]
+    pub(crate) feeds: Vec<PathBuf>,
+    /// The file to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
 }
 
 /// Flags of `completions`.

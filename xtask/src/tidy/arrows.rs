@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("guest", &["model", "disk"]),
     ("inspect", &["model"]),
     ("inventory", &["model", "disk", "guest"]),
+    ("vulnerability", &["inventory"]),
     ("checks", &["model", "disk", "policy", "guest", "inspect"]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),

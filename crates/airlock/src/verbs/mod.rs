@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+mod assess;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod director;

@@ -1,6 +1,7 @@
 //! `airlock scan`.
 
 use super::Context;
+use super::assess::{Assessed, assess};
 use super::report::{Clock, CoverageJson, ResultLine, Usage, code_of, coverage_text, decision_text, limited};
 use crate::cli::{Format, ScanArgs};
 use crate::failure::{Code, Failure};
@@ -10,7 +11,7 @@ use airlock_checks::memo::Memo;
 use airlock_checks::{Progress, Report, StationError};
 use airlock_inventory::Inventory;
 use airlock_manager::Source;
-use airlock_model::{Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
+use airlock_model::{Action, Decision, Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
 use airlock_policy::Effective;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ struct ScanJson<'s> {
     oddities: Vec<OddityJson>,
     replays: Vec<ReplayJson<'s>>,
     inventory: &'s Inventory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vulnerabilities: Option<&'s Assessed>,
     stats: Stats,
 }
 
@@ -105,9 +108,18 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let source = site::source(&args.source, false)?;
     let threads = args.threads.unwrap_or_else(stats::processors);
     let memo = site::memo(&args.memo, &home)?;
-    let report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
+    let mut report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
     meter.phase("taking the inventory", None);
     let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
+    let mut assessed = None;
+    if let Some(feeds) = &args.feeds {
+        let (found, findings) = assess(&inventory, feeds, &rules, &effective)?;
+        // A transfer is not decided by them so far, so they can do no more than warn.
+        let warned = findings.iter().any(|finding| finding.action > Action::Allow);
+        report.decision = report.decision.max(if warned { Decision::Warn } else { Decision::Allow });
+        report.findings.extend(findings.into_iter().filter(|finding| finding.action > Action::Allow));
+        assessed = Some(found);
+    }
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
     match context.format {
@@ -115,7 +127,7 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
             output::json(&json(
                 &source,
                 &report,
-                &inventory,
+                (&inventory, assessed.as_ref()),
                 code,
                 args.rules.findings_limit,
                 &clock,
@@ -153,7 +165,7 @@ pub(crate) fn inspect(
 fn json<'s>(
     source: &'s Source,
     report: &'s Report,
-    inventory: &'s Inventory,
+    (inventory, vulnerabilities): (&'s Inventory, Option<&'s Assessed>),
     code: Code,
     limit: usize,
     clock: &Clock,
@@ -188,6 +200,7 @@ fn json<'s>(
         oddities: oddities.collect(),
         replays: replays.collect(),
         inventory,
+        vulnerabilities,
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
             bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped - memoised,

@@ -17,3 +17,4 @@ mod scan;
 mod support;
 mod transfer;
 mod verify;
+mod vulnerability;
