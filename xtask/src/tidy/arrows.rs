@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "transfer",
             "link",
             "inventory",
+            "vulnerability",
             "manager",
             "director",
             "testkit",
