@@ -36,7 +36,7 @@ fn patch(path: &Path, from: &str, to: &str) {
         bytes.extend(rest);
         found += 1;
     }
-    assert!(found > 0, "{path:?} has no {from}");
+    assert!(found > 0, "{} has no {from}", path.display());
     fs::write(path, bytes).unwrap();
 }
 
