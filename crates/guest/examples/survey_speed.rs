@@ -22,6 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let files = survey.map.iter().filter(|place| place.kind == PlaceKind::File).count();
         let rate = f64::from(u32::try_from(files)?) / seconds;
         writeln!(report, "{files} files in {seconds:.3} s: {rate:.0} files/s")?;
+        let extents: usize = survey.map.iter().map(|place| place.runs.len()).sum();
+        let memory = survey.map.memory_bytes();
+        writeln!(report, "map: {memory} bytes of memory for {extents} extents and {files} files")?;
         for oddity in &survey.oddities {
             writeln!(report, "odd: {} {}", oddity.volume, oddity.what)?;
         }

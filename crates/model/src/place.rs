@@ -2,7 +2,8 @@
 //!
 //! A [`PlaceMap`] divides the address space of one disk into places. It is built
 //! once by the survey of a disk and then only read, so it lives in four flat
-//! arrays: 24 bytes per run and 40 per place, beside the names.
+//! arrays: 24 bytes per run and 32 per place, beside the names, each of which is there once
+//! for all places of a file.
 
 use crate::{Extent, Packed, Reason, Run};
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,8 @@ struct Entry {
     unscannable: Option<Reason>,
 }
 
+const _: () = assert!(size_of::<Entry>() == 32 && size_of::<Run>() == 24, "as the module says");
+
 /// The places of one disk.
 #[derive(Debug, Clone, Default)]
 pub struct PlaceMap {
@@ -152,19 +155,34 @@ impl PlaceMap {
     /// Returns the place at `index`, if there is one.
     pub fn get(&self, index: usize) -> Option<Place<'_>> {
         let entry = self.entries.get(index)?;
-        let name_start = usize::try_from(entry.name_start).ok()?;
         let first = entry.first_run as usize;
         Some(Place {
             index,
             kind: entry.kind,
             volume: self.volumes.get(usize::from(entry.volume))?,
-            path: self.names.get(name_start..name_start + usize::from(entry.name_bytes))?,
+            path: self.name(entry)?,
             size: entry.size,
             runs: self.runs.get(first..first + entry.run_count as usize)?,
             view: entry.view,
             packed: if entry.packed { self.packed_at(entry.first_run) } else { &[] },
             unscannable: entry.unscannable,
         })
+    }
+
+    /// Returns how many bytes of memory the map takes, beside itself.
+    pub fn memory_bytes(&self) -> usize {
+        let packed = self.packed.iter().map(|(_, pieces)| size_of_val::<[Packed]>(pieces)).sum::<usize>();
+        self.volumes.capacity() * size_of::<Volume>()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.runs.capacity() * size_of::<Run>()
+            + self.names.capacity()
+            + self.packed.capacity() * size_of::<(u32, Box<[Packed]>)>()
+            + packed
+    }
+
+    fn name(&self, entry: &Entry) -> Option<&[u8]> {
+        let start = usize::try_from(entry.name_start).ok()?;
+        self.names.get(start..start + usize::from(entry.name_bytes))
     }
 
     fn packed_at(&self, first_run: u32) -> &[Packed] {
@@ -280,8 +298,15 @@ impl PlaceMapBuilder {
             map.packed.push((first_run, packed.into()));
         }
         let name_bytes = u16::try_from(path.len()).unwrap_or(u16::MAX);
+        let path = &path[..usize::from(name_bytes)];
+        // The places of a file come one after another, and have its name once.
+        let last = map.entries.last().filter(|last| map.name(last) == Some(path));
+        let name_start = last.map_or(map.names.len() as u64, |last| last.name_start);
+        if last.is_none() {
+            map.names.extend_from_slice(path);
+        }
         let entry = Entry {
-            name_start: map.names.len() as u64,
+            name_start,
             size,
             first_run: u32::try_from(map.runs.len()).expect("a survey has a limit on runs"),
             run_count: u32::try_from(runs.len()).expect("a survey has a limit on runs"),
@@ -292,7 +317,6 @@ impl PlaceMapBuilder {
             packed: !packed.is_empty(),
             unscannable: None,
         };
-        map.names.extend_from_slice(&path[..usize::from(name_bytes)]);
         map.runs.extend_from_slice(runs);
         map.entries.push(entry);
     }
@@ -315,6 +339,7 @@ impl PlaceMapBuilder {
         });
         self.map.names.shrink_to_fit();
         self.map.runs.shrink_to_fit();
+        self.map.entries.shrink_to_fit();
         self.map
     }
 }

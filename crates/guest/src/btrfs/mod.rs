@@ -16,6 +16,7 @@ mod log;
 mod roots;
 mod scan;
 mod space;
+mod sum;
 mod superblock;
 mod tree;
 
@@ -121,7 +122,7 @@ fn count(fs: &Fs<'_>, tally: &mut Tally, walker: &Walker) {
     tally.count("blocks of trees whose first copy is damaged", copies, place);
     tally.count("items of trees that are out of order", disorder, place);
     let what = "checksums of a kind that is not checked";
-    tally.count(what, u64::from(!fs.superblock.checked), place);
+    tally.count(what, u64::from(fs.superblock.sum.is_none()), place);
     tally.count("superblock damaged; a copy is used", u64::from(fs.superblock.copy), place);
     let missing = fs.superblock.sectors_claimed.saturating_sub(fs.superblock.sectors);
     tally.count("blocks behind the end of the volume", missing, place);

@@ -1,8 +1,8 @@
 //! The superblock and its copies.
 
 use super::chunks::Chunks;
+use super::sum::Sum;
 use super::tree::Root;
-use crate::checksum::crc32c;
 use crate::field::{has, le16, le32, le64, narrow, quotient, u8_at, wide};
 use crate::fs::Failure;
 use crate::window::Window;
@@ -31,8 +31,8 @@ pub(crate) struct Superblock {
     pub(crate) chunk_root: Root,
     pub(crate) log_root: Option<Root>,
     pub(crate) device: u64,
-    /// Whether checksums are CRC-32C, the only ones that are checked.
-    pub(crate) checked: bool,
+    /// How structures are checked; nothing for a kind that is not known.
+    pub(crate) sum: Option<Sum>,
     /// Whether it is one of the copies.
     pub(crate) copy: bool,
 }
@@ -62,8 +62,8 @@ fn read_at(window: &Window<'_>, at: u64) -> Result<(Superblock, Chunks), Failure
     if wide(bytes.len()) < BYTES || !has(&bytes, 64, MAGIC) || le64(&bytes, 48) != at {
         return Err(damaged("magic number or address"));
     }
-    let checked = le16(&bytes, 196) == 0;
-    if checked && !is_sum_right(&bytes) {
+    let sum = Sum::of(le16(&bytes, 196));
+    if sum.is_some_and(|sum| !sum.is_right(&bytes)) {
         return Err(damaged("checksum"));
     }
     let incompat = le64(&bytes, 188);
@@ -94,7 +94,7 @@ fn read_at(window: &Window<'_>, at: u64) -> Result<(Superblock, Chunks), Failure
         chunk_root: root(88, le64(&bytes, 164), 199),
         log_root: Some(log_root).filter(|root| root.bytenr != 0),
         device: le64(&bytes, 201),
-        checked,
+        sum,
         copy: false,
     };
     if superblock.sectors == 0 {
@@ -105,9 +105,4 @@ fn read_at(window: &Window<'_>, at: u64) -> Result<(Superblock, Chunks), Failure
     let array = array.get(..narrow(u64::from(le32(&bytes, 160)))).unwrap_or_default();
     chunks.add_array(array, &superblock)?;
     Ok((superblock, chunks))
-}
-
-/// Returns whether the checksum in front of a structure is right.
-pub(crate) fn is_sum_right(bytes: &[u8]) -> bool {
-    !crc32c(u32::MAX, bytes.get(32..).unwrap_or_default()) == le32(bytes, 0)
 }

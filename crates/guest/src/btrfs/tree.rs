@@ -1,7 +1,6 @@
 //! Trees: walks over all of their leaves, in order and each block once.
 
 use super::Fs;
-use super::superblock::is_sum_right;
 use crate::field::{le32, le64, narrow, quotient, u8_at, wide};
 use std::collections::HashSet;
 
@@ -162,7 +161,7 @@ impl Walker {
             if read.is_err() || !fits {
                 continue;
             }
-            if !fs.superblock.checked || is_sum_right(into) {
+            if fs.superblock.sum.is_none_or(|sum| sum.is_right(into)) {
                 self.damage.copies = self.damage.copies.saturating_add(u64::from(at != copies.first));
                 return Some(at);
             }

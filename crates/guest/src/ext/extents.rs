@@ -5,7 +5,8 @@ use super::inode::{Mapping, Walk};
 use crate::Error;
 use crate::field::{halves, le16, le32, narrow, word};
 
-const MAGIC: u16 = 0xf30a;
+/// What the root and every node begin with.
+pub(crate) const MAGIC: u16 = 0xf30a;
 const HEADER_BYTES: usize = 12;
 const ENTRY_BYTES: usize = 12;
 

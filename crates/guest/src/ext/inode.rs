@@ -63,6 +63,11 @@ impl<'b> Inode<'b> {
         self.flags & FLAG_INLINE_DATA != 0
     }
 
+    /// Returns whether its blocks are in a tree of extents.
+    pub(crate) fn has_extents(&self) -> bool {
+        self.flags & FLAG_EXTENTS != 0
+    }
+
     /// Returns whether it holds the value of an extended attribute.
     pub(crate) fn is_attribute(&self) -> bool {
         self.flags & FLAG_EA_INODE != 0
@@ -87,7 +92,7 @@ impl<'b> Inode<'b> {
         if self.is_inline() || self.kind == Kind::Special {
             return Ok(());
         }
-        if self.flags & FLAG_EXTENTS != 0 {
+        if self.has_extents() {
             return extents::map(fs, self.block(), walk);
         }
         // A symlink of less than 60 bytes is kept in place of the pointers.

@@ -4,11 +4,13 @@
 //! is walked. Every inode's blocks become claims on the file system's blocks; when
 //! all claims are settled, the block bitmaps tell free space from the rest.
 //!
-//! A journal that was in use is replayed first, into an overlay.
+//! A journal that was in use is replayed first, into an overlay; fast commits behind it change
+//! inodes and names while these are read.
 
 mod bitmap;
 mod directory;
 mod extents;
+mod fast;
 mod groups;
 mod indirect;
 mod inline;
@@ -44,20 +46,23 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     let has_journal = superblock.journal_inode != 0 || superblock.journal_outside;
     let needs_recovery = superblock.needs_recovery || copy.is_some() && has_journal;
     let (mut fs, mut tally) = open(window, superblock, copy)?;
-    let mut replays = Vec::new();
+    let (mut replays, mut records) = (Vec::new(), fast::Records::default());
     if needs_recovery {
         let replayed = recovery::replay(&fs).map_err(|refusal| {
             let limited = matches!(refusal, Refusal::Budget { .. });
             Failure::raw(content, refusal).of_log("jbd2").limited(limited)
         })?;
-        if let Some((overlay, done)) = replayed {
+        if let Some(recovery::Replayed { overlay, fast, replay }) = replayed {
+            records = fast;
             let window = window.with_overlay(overlay);
             let (superblock, copy) = self::superblock(&window)?;
             (fs, tally) = open(&window, superblock, copy)?;
-            replays.push(done);
+            replays.push(replay);
         }
     }
-    let mut scan = scan::scan(&fs, runs_max, tally).map_err(|error| Failure::raw(content, error))?;
+    let failed = |error| Failure::raw(content, error);
+    let fast = fast::Fast::new(&fs, &records).map_err(failed)?;
+    let mut scan = scan::scan(&fs, runs_max, tally, fast).map_err(failed)?;
     if copy.is_some() {
         let what = "the superblock is damaged, a copy of it is used";
         scan.tally.count(what, 1, Extent::new(1024, 1024));

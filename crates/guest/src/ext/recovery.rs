@@ -5,10 +5,11 @@
 //! are in the journal: the overlay only says which of them stands for which block.
 
 use super::Fs;
+use super::fast::Records;
 use super::journal::{COMMIT, Checksums, DESCRIPTOR, Journal, REVOKE, Refusal, escaped, header, without};
 use crate::Replay;
 use crate::checksum::{crc32_be, crc32c};
-use crate::field::{be16, be32, be64, halves, le16, le32, u8_at, wide};
+use crate::field::{be16, be32, be64, halves, u8_at, wide};
 use crate::overlay::{Overlay, Patch};
 use std::collections::HashMap;
 
@@ -45,8 +46,17 @@ struct Tag {
     checksum: u32,
 }
 
+/// What a journal has.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    pub(crate) overlay: Overlay,
+    /// What is behind its transactions.
+    pub(crate) fast: Records,
+    pub(crate) replay: Replay,
+}
+
 /// Reads the journal; returns what it puts over the volume, if it is not empty.
-pub(crate) fn replay(fs: &Fs<'_>) -> Result<Option<(Overlay, Replay)>, Refusal> {
+pub(crate) fn replay(fs: &Fs<'_>) -> Result<Option<Replayed>, Refusal> {
     let journal = Journal::open(fs)?;
     let mut scan = Scan {
         entries: Vec::new(),
@@ -60,15 +70,17 @@ pub(crate) fn replay(fs: &Fs<'_>) -> Result<Option<(Overlay, Replay)>, Refusal> 
     if journal.start != 0 {
         scan.run()?;
     }
-    refuse_fast_commits(&journal, scan.next)?;
+    let fast = Records::read(&journal, scan.next)?;
     let Scan { entries, transactions, .. } = scan;
+    let transactions = transactions.saturating_add(fast.commits);
     if transactions == 0 {
         return Ok(None);
     }
     let revoked = revoked(&journal, &entries)?;
     let overlay = copies(fs, &journal, &entries, &revoked)?;
     let blocks = wide(overlay.len());
-    Ok(Some((overlay, Replay { volume: String::new(), log: "jbd2", done: true, transactions, blocks })))
+    let replay = Replay { volume: String::new(), log: "jbd2", done: true, transactions, blocks };
+    Ok(Some(Replayed { overlay, fast, replay }))
 }
 
 /// Finds the end of the log.
@@ -315,22 +327,4 @@ fn copies(
         }
     }
     Ok(overlay)
-}
-
-/// Fast commits are not replayed, so there must be none behind the last transaction.
-fn refuse_fast_commits(journal: &Journal<'_, '_>, next: u32) -> Result<(), Refusal> {
-    const TAG_HEAD: u16 = 9;
-    let Some((first, last)) = journal.fast else {
-        return Ok(());
-    };
-    if first >= last {
-        return Ok(());
-    }
-    let mut block = journal.block();
-    journal.read(first, &mut block)?;
-    // Kind and length of the first record, features and the number of its transaction.
-    if le16(&block, 0) == TAG_HEAD && le32(&block, 8) == next {
-        return Err(Refusal::Damaged("has fast commits, which are not replayed"));
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Scans inode tables from end to end, then directories for names.
 
 use super::Fs;
+use super::fast::Fast;
 use super::groups;
 use super::inode::{Inode, Kind, Mapping, Walk};
 use super::superblock::{FIRST_INODE, ROOT};
@@ -53,10 +54,12 @@ pub(crate) struct Scan {
     late_seen: HashSet<u32>,
     /// Inodes that a mount frees.
     orphans: HashSet<u32>,
+    /// What fast commits changed.
+    fast: Fast,
 }
 
 /// Scans a file system for all that is in use; claims come in order of precedence.
-pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan, Error> {
+pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally, fast: Fast) -> Result<Scan, Error> {
     let mut scan = Scan {
         nodes: Vec::new(),
         names: Names::default(),
@@ -72,6 +75,7 @@ pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan,
         late: HashMap::new(),
         late_seen: HashSet::new(),
         orphans: orphans::list(fs)?,
+        fast,
     };
     groups::claim_fixed(&fs.superblock, &fs.groups, &mut scan.claims);
     let mut inodes_left = INODES_MAX;
@@ -79,7 +83,9 @@ pub(crate) fn scan(fs: &Fs<'_>, claims_max: usize, tally: Tally) -> Result<Scan,
         scan.table(fs, group, &mut inodes_left)?;
     }
     scan.sorted = scan.nodes.len();
+    scan.read_fast(fs)?;
     scan.name_all(fs)?;
+    scan.name_fast();
     scan.limited |= scan.claims.is_full();
     Ok(scan)
 }
@@ -127,6 +133,8 @@ impl Scan {
     /// Looks at one inode.
     fn inode(&mut self, fs: &Fs<'_>, number: u32, bytes: &[u8]) -> Result<(), Error> {
         const BAD_BLOCKS: u32 = 1;
+        let changed = self.fast.inodes.remove(&number);
+        let bytes = changed.as_ref().map_or(bytes, |changed| &changed.bytes);
         let inode = if number == BAD_BLOCKS {
             Inode::parse_any(bytes)
         } else if let Some(inode) = Inode::parse(bytes) {
@@ -145,6 +153,7 @@ impl Scan {
             self.claims.metadata(block, 1);
         }
         inode.map(fs, &mut self.walk)?;
+        self.fast.map(fs, number, &mut self.walk);
         self.count_damage(fs, number);
         for index in 0..self.walk.tree.len() {
             if let Some(&block) = self.walk.tree.get(index) {
@@ -154,7 +163,7 @@ impl Scan {
         let own = fs.superblock.is_own(number) || inode.is_attribute();
         match inode.kind {
             _ if orphan => self.orphan(fs, number),
-            Kind::File if !own => self.file(fs, number, &inode),
+            Kind::File if !own => self.file(fs, number, &inode, changed.as_ref().map(|changed| changed.at)),
             Kind::File if number >= FIRST_INODE => self.own_file(fs, number, &inode),
             Kind::Directory if !own => self.directory(fs, number, &inode),
             _ => self.own_blocks(),
@@ -210,7 +219,7 @@ impl Scan {
         self.nodes.push(Node::new(u64::from(number), NodeKind::Own, inode.size));
     }
 
-    fn file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>) {
+    fn file(&mut self, fs: &Fs<'_>, number: u32, inode: &Inode<'_>, at: Option<u64>) {
         let kind = if inode.is_inline() {
             NodeKind::View
         } else if inode.is_encrypted() {
@@ -232,8 +241,9 @@ impl Scan {
         }
         self.walk.mappings = mappings;
         node.claims = word(wide(self.claims.len())).saturating_sub(node.first_claim);
-        if kind == NodeKind::View {
-            self.inline(fs, owner, number, inode);
+        let at = at.or_else(|| inode_at(fs, number)).filter(|_| kind == NodeKind::View);
+        if let Some(at) = at {
+            self.inline(owner, at, inode);
         }
         self.nodes.push(node);
     }
@@ -246,10 +256,8 @@ impl Scan {
         }
     }
 
-    fn inline(&mut self, fs: &Fs<'_>, node: u32, number: u32, inode: &Inode<'_>) {
-        let Some(at) = inode_at(fs, number) else {
-            return;
-        };
+    /// Adds a view of a file inside an inode that lies at byte `at` of the volume.
+    fn inline(&mut self, node: u32, at: u64, inode: &Inode<'_>) {
         let [head, tail] = inline::parts(inode);
         let run = |logical, part: Extent| Run {
             logical,
@@ -267,7 +275,7 @@ impl Scan {
             self.claims.metadata(mapping.block, u64::from(mapping.length));
             let left = blocks.saturating_sub(u64::from(mapping.logical));
             let length = mapping.length.min(word(left));
-            if mapping.written && length > 0 {
+            if mapping.written && length > 0 && !self.fast.is_created(number) {
                 self.directories.push(DirectoryRun { block: mapping.block, length, node });
             }
         }
@@ -351,9 +359,13 @@ impl Scan {
         block: &[u8],
         unknown: &mut Vec<(u32, u32, Vec<u8>)>,
     ) -> bool {
-        let (nodes, names) = (&mut self.nodes, &mut self.names);
+        let (nodes, names, fast) = (&mut self.nodes, &mut self.names, &self.fast);
+        let parent = nodes.get(narrow(u64::from(directory))).map_or(0, |node| node.inode);
         let (sorted, late, seen) = (self.sorted, &self.late, &mut self.late_seen);
         directory::entries(block, fs.superblock.filetype, |inode, name| {
+            if fast.is_renamed(parent, name) {
+                return;
+            }
             let known = late.get(&inode).map(|&node| narrow(u64::from(node)));
             let known = known.or_else(|| {
                 let list = nodes.get(..sorted)?;
@@ -367,6 +379,41 @@ impl Scan {
                 unknown.push((inode, directory, name.to_vec()));
             }
         })
+    }
+
+    /// Reads inodes that only fast commits have.
+    fn read_fast(&mut self, fs: &Fs<'_>) -> Result<(), Error> {
+        while let Some((&number, _)) = self.fast.inodes.first_key_value() {
+            let node = self.nodes.len();
+            self.inode(fs, number, &[])?;
+            self.fast.inodes.remove(&number);
+            if self.nodes.len() > node {
+                self.late.insert(number, word(wide(node)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the names that fast commits have.
+    fn name_fast(&mut self) {
+        let find = |number: u32| {
+            let known = self.late.get(&number).map(|&node| narrow(u64::from(node)));
+            known.or_else(|| {
+                let list = self.nodes.get(..self.sorted)?;
+                list.binary_search_by_key(&u64::from(number), |node| node.inode).ok()
+            })
+        };
+        let added = self.fast.added();
+        let found: Vec<_> =
+            added.filter_map(|(parent, name, number)| Some((find(parent)?, name, find(number)?))).collect();
+        for (parent, name, node) in found {
+            if let Some(node) = self.nodes.get_mut(node)
+                && node.is_nameless()
+                && node.inode != u64::from(ROOT)
+            {
+                self.names.give(node, word(wide(parent)), name);
+            }
+        }
     }
 
     /// Reads inodes that group descriptors call unused and directories name all the same.

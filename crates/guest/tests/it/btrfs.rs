@@ -60,6 +60,38 @@ fn trees_that_mkfs_wrote() {
     check_image(&["--mixed"]);
 }
 
+/// Every kind of checksum is checked: a block with a wrong one is told.
+#[test]
+fn every_checksum() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let image = directory.path().join("image");
+    for kind in ["crc32c", "xxhash", "sha256", "blake2"] {
+        check_image(&["--csum", kind]);
+        make_image(&image, "120M", &["--csum", kind, "-m", "single"]);
+        let mut bytes = std::fs::read(&image).expect("read");
+        let damaged = |bytes: &[u8]| {
+            std::fs::write(&image, bytes).expect("write");
+            let survey = survey_checked(&open(&image));
+            let told = |what: &str| survey.oddities.iter().any(|oddity| oddity.what.starts_with(what));
+            [told("blocks of trees with a wrong checksum: 1"), told("superblock damaged; a copy is used")]
+        };
+        assert_eq!(damaged(&bytes), [false, false], "{kind}");
+        let superblock = 64 << 10;
+        bytes[superblock + 300] ^= 1;
+        assert_eq!(damaged(&bytes), [false, true], "{kind}");
+        bytes[superblock + 300] ^= 1;
+        // The end of the free room of a leaf of the tree of extents.
+        let uuid = bytes[superblock + 32..superblock + 48].to_vec();
+        let field = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
+        let leaves = (1 << 20..bytes.len() - 16_384)
+            .step_by(4096)
+            .filter(|at| bytes[at + 32..at + 48] == uuid && field(at + 88) == 2 && bytes[at + 100] == 0);
+        let leaf = leaves.max_by_key(|at| field(at + 80)).expect("a leaf");
+        bytes[leaf + 4000] ^= 1;
+        assert_eq!(damaged(&bytes), [true, false], "{kind}");
+    }
+}
+
 /// Makes files that are hard to read right.
 pub(crate) fn hard_files(root: &Path) {
     let mut random = Random(11);

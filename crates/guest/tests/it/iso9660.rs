@@ -49,6 +49,35 @@ fn names_of_rock_ridge() {
     }
 }
 
+/// A file of several extents (ECMA-119, 6.5.1), as one of more than 4 GiB has them: records of the same
+/// name, of which all but the last say that it goes on. Two files are made one.
+#[test]
+fn a_file_of_several_extents() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (image, tree) = (directory.path().join("image"), directory.path().join("tree"));
+    std::fs::create_dir(&tree).expect("directory");
+    let mut random = Random(6);
+    let (first, between, last) = (random.bytes(3 * 2048), random.bytes(100), random.bytes(5000));
+    for (name, bytes) in [("PART1", &first), ("PART0", &between), ("PART2", &last)] {
+        std::fs::write(tree.join(name), bytes).expect("write");
+    }
+    make_image(&image, &tree, &["--norock"]);
+    let mut bytes = std::fs::read(&image).expect("read");
+    // The flags are seven bytes before the length of the name; `xorriso` writes names with versions.
+    let at = |bytes: &[u8], name: &[u8]| bytes.windows(name.len()).position(|found| found == name);
+    let one = at(&bytes, b"PART1.;1").or_else(|| at(&bytes, b"PART1;1")).expect("a record");
+    let two = at(&bytes, b"PART2.;1").or_else(|| at(&bytes, b"PART2;1")).expect("a record");
+    bytes[one - 8] |= 0x80;
+    bytes[two + 4] = b'1';
+    std::fs::write(&image, &bytes).expect("write");
+    let disk = open(&image);
+    let survey = survey_checked(&disk);
+    check_clean(&survey);
+    let place = file(&survey, "whole", b"/PART1").expect("one file");
+    assert!(read_place(&disk, &place) == [first, last].concat());
+    assert!(file(&survey, "whole", b"/PART0").is_some() && file(&survey, "whole", b"/PART2").is_none());
+}
+
 #[test]
 fn names_of_joliet_and_plain_ones() {
     let directory = tempfile::tempdir().expect("temporary directory");

@@ -1,7 +1,7 @@
 //! Logs that were not empty: what the kernel shows after it has replayed them, we list and read.
 
 use crate::debugfs::{Image, said};
-use crate::fixture::{Random, check_tree, make_tree, open, run, survey_checked, text};
+use crate::fixture::{Random, check_tree, make_tree, open, references, run, survey_checked, text};
 use crate::mount::{Mount, work};
 use crate::mutate::mutate_and_mend;
 use crate::partition::{get, put};
@@ -266,24 +266,124 @@ fn the_superblock_is_read_from_a_copy() {
     }
 }
 
-/// Fast commits are not replayed, so a volume with any is not read as if it had none.
+/// Mends the checksums of fast commits in these blocks.
+fn mend_fast_commits(bytes: &mut [u8], blocks: &[usize], block_bytes: usize) {
+    for block in blocks {
+        let (mut at, mut crc) = (*block, 0);
+        while at + 4 <= block + block_bytes {
+            let field = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+            let (kind, end) = (field(at), at + 4 + field(at + 2));
+            if end > block + block_bytes {
+                break;
+            }
+            if kind == 8 && end >= at + 12 {
+                let sum = crc32c(crc, &bytes[at..at + 8]);
+                bytes[at + 8..at + 12].copy_from_slice(&sum.to_le_bytes());
+                crc = 0;
+            } else {
+                crc = crc32c(crc, &bytes[at..end]);
+            }
+            at = end;
+        }
+    }
+}
+
 #[test]
-fn fast_commits_are_refused() {
+fn damaged_fast_commits() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let path = |name: &str| directory.path().join(name);
-    run("mke2fs", &["-q", "-F", "-t", "ext4", "-O", "fast_commit", text(&path("image")), "96M"]);
+    run("mke2fs", &["-q", "-F", "-t", "ext4", "-O", "fast_commit", text(&path("image")), "24M"]);
     let mounted = Mount::new(&path("image"), &path("mounted"), "commit=600");
-    // A first commit in full, of which nothing is in the area for fast ones.
     std::fs::create_dir(mounted.root.join("directory")).expect("directory");
-    run("sync", &[]);
-    std::fs::copy(path("image"), path("full")).expect("copy");
-    let survey = survey_checked(&open(&path("full")));
-    assert_eq!((survey.oddities.len(), survey.replays.len()), (0, 1), "{:?}", survey.oddities);
-    let note = std::fs::File::create(mounted.root.join("directory/note")).expect("create");
-    note.sync_all().expect("fsync");
-    std::fs::copy(path("image"), path("fast")).expect("copy");
+    run("sync", &["-f", text(&mounted.root)]);
+    for index in 0..30 {
+        let name = mounted.root.join(format!("directory/note {index}"));
+        std::fs::write(&name, vec![b'n'; 1000 * index]).expect("write");
+        std::fs::File::open(&name).and_then(|note| note.sync_all()).expect("fsync");
+        if index % 3 == 1 {
+            std::fs::remove_file(mounted.root.join(format!("directory/note {}", index - 1))).expect("remove");
+        }
+    }
+    std::fs::copy(path("image"), path("copy")).expect("copy");
     mounted.end();
-    let survey = survey_checked(&open(&path("fast")));
-    assert!(said(&survey, "has fast commits, which are not replayed"), "{:?}", survey.oddities);
-    assert_eq!(survey.map.len(), 1);
+    let intact = std::fs::read(path("copy")).expect("read");
+    let block_bytes = 1024 << intact[1024 + 24];
+    let head = |at: &usize| intact[*at..].starts_with(&[9, 0, 8, 0, 0, 0, 0, 0]);
+    // The first one has a head; the others follow, each in a block of its own or more.
+    let first = (0..intact.len()).step_by(block_bytes).find(head).expect("fast commits");
+    let blocks: Vec<usize> = (0..30).map(|block| first + block * block_bytes).collect();
+    let targets: Vec<_> = blocks.iter().map(|at| at + 12..at + 500).collect();
+    mutate_and_mend(&intact, &targets, 300, 91, |bytes| mend_fast_commits(bytes, &blocks, block_bytes));
+}
+
+/// Fast commits that the kernel wrote: what is read of a disk that was copied while it was in use is
+/// what the kernel makes of it.
+#[test]
+fn fast_commits_are_replayed() {
+    use std::io::{Seek, SeekFrom, Write};
+    for block in ["1024", "4096"] {
+        let scratch = tempfile::tempdir().expect("temporary directory");
+        let path = |name: &str| scratch.path().join(name);
+        run("truncate", &["-s", "96M", text(&path("image"))]);
+        run("mkfs.ext4", &["-q", "-b", block, "-O", "fast_commit", text(&path("image"))]);
+        let mounted = Mount::new(&path("image"), &path("mounted"), "noatime");
+        let root = mounted.root.clone();
+        let mut random = Random(21);
+        let inner = |name: &str| root.join(name);
+        let sync = |name: &str| {
+            std::fs::File::open(inner(name)).and_then(|file| file.sync_all()).expect("fsync");
+        };
+        std::fs::create_dir(inner("old")).expect("directory");
+        for index in 0..40 {
+            let size = 1 + random.below(60_000);
+            std::fs::write(inner(&format!("old/file {index}")), random.bytes(size)).expect("write");
+        }
+        run("sync", &["-f", text(&root)]);
+        let mut write = |name: &str, offset: u64, bytes: usize| {
+            let file = std::fs::File::options().write(true).create(true).truncate(false).open(inner(name));
+            let mut file = file.expect("open");
+            file.seek(SeekFrom::Start(offset)).expect("seek");
+            file.write_all(&random.bytes(bytes)).and_then(|()| file.sync_all()).expect("write");
+        };
+        for index in 0..30_u64 {
+            write(&format!("old/new {index}"), 0, 3000);
+            write(&format!("old/file {index}"), 30_000 * (index % 5), 9000);
+        }
+        write("sparse", 2_000_000, 10_000);
+        for index in 0..5 {
+            let old = |kind: &str| inner(&format!("old/{kind} {index}"));
+            std::fs::rename(old("file"), inner(&format!("moved {index}"))).expect("rename");
+            std::fs::remove_file(old("new")).expect("remove");
+            std::fs::hard_link(inner(&format!("old/file {}", index + 10)), old("linked")).expect("link");
+            let file = std::fs::File::options().write(true).open(inner(&format!("old/file {}", index + 20)));
+            file.and_then(|file| file.set_len(100)).expect("truncate");
+            sync(&format!("moved {index}"));
+            sync(&format!("old/file {}", index + 10));
+            sync(&format!("old/file {}", index + 20));
+        }
+        std::fs::create_dir(inner("made")).expect("directory");
+        write("made/inside", 0, 5000);
+        let commits = |report: &str| -> u64 {
+            let line = report.lines().find(|line| line.contains(" commits")).expect("commits");
+            line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+        };
+        let device = run("findmnt", &["-n", "-o", "SOURCE", text(&root)]);
+        let device = device.trim().rsplit('/').next().expect("a device").to_owned();
+        let report = std::fs::read_to_string(format!("/proc/fs/ext4/{device}/fc_info")).expect("fc_info");
+        assert!(commits(&report) > 20, "{report}");
+        std::fs::copy(path("image"), path("copy")).expect("copy");
+        mounted.end();
+        let disk = open(&path("copy"));
+        let survey = survey_checked(&disk);
+        std::fs::copy(path("copy"), path("recovered")).expect("copy");
+        let recovered = Mount::new(&path("recovered"), &path("recovered root"), "noatime");
+        assert!(survey.replays[0].done && survey.replays[0].transactions > 1, "{:?}", survey.replays);
+        // Bitmaps are not in fast commits.
+        let freed = |what: &str| what.starts_with("allocated blocks that nothing owns");
+        assert!(survey.oddities.iter().all(|oddity| freed(&oddity.what)), "{:?}", survey.oddities);
+        let references = references(&recovered.root);
+        assert!(references.len() > 60, "the kernel has replayed them");
+        check_tree(&disk, &survey, "whole", &recovered.root);
+        recovered.end();
+    }
 }
