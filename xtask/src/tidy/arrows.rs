@@ -11,7 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bundle", &["model", "disk"]),
     ("guest", &["model", "disk"]),
     ("inspect", &["model"]),
-    ("checks", &["model", "disk", "policy", "guest", "inspect"]),
+    ("decode", &["model"]),
+    ("checks", &["model", "disk", "policy", "guest", "inspect", "decode"]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),
     (
