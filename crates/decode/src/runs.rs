@@ -119,14 +119,14 @@ fn may_be_part(look: &[u8; LOOK]) -> bool {
 fn run_around(piece: &[u8], at: usize) -> Option<(usize, Run)> {
     let (before, after) = piece.split_at_checked(at)?;
     let back = |before: &[u8]| before.iter().rev().take_while(|byte| is_part(**byte)).count();
+    let near = back(before.get(before.len().saturating_sub(STRIDE)..)?);
     let ahead = after.iter().take(JUDGED).take_while(|byte| is_part(**byte)).count();
-    let mut start = at.saturating_sub(back(before));
-    let end = at.saturating_add(ahead);
-    let line = end.saturating_sub(start);
-    if ahead == 0 || line < RUN_MIN {
+    let (start, end) = (at.saturating_sub(near), at.saturating_add(ahead));
+    if ahead == 0 || end.saturating_sub(start) < RUN_MIN {
         return None;
     }
     let run = judge(piece.get(start..end)?)?;
+    let mut start = at.saturating_sub(back(before));
     loop {
         let above = piece.get(..start)?;
         let Some(above) = above.strip_suffix(b"\n") else { break };
