@@ -67,6 +67,9 @@ pub use source::ReadAt;
 use airlock_model::Reason;
 use std::collections::BTreeSet;
 
+/// Changes whenever other layers are opened, or other limits are met.
+pub const VERSION: &str = "airlock.decode/1";
+
 /// Returns whether content that begins with `head`, its first [`HEAD_BYTES`] or all of it, can be
 /// opened.
 #[inline]
