@@ -28,10 +28,12 @@ impl Rules {
         &self.hashes
     }
 
-    /// Returns what identifies the rules: the built-in ones and the hash lists.
+    /// Returns what identifies the rules: the built-in ones, the hash lists, and what is
+    /// opened to look inside.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("airlock 2026-11 rules v1");
         hasher.update(&rules_digest());
+        hasher.update(airlock_decode::VERSION.as_bytes());
         hasher.update(&self.hashes.digest());
         *hasher.finalize().as_bytes()
     }

@@ -13,7 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("inspect", &["model"]),
     ("inventory", &["model", "disk", "guest"]),
     ("vulnerability", &["inventory"]),
-    ("checks", &["model", "disk", "policy", "guest", "inspect"]),
+    ("decode", &["model"]),
+    ("checks", &["model", "disk", "policy", "guest", "inspect", "decode"]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),
     (

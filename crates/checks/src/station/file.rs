@@ -1,10 +1,12 @@
 //! Inspects a file in the order of its bytes.
 
-use super::outcome::{Content, Piece};
+use super::layers::{FileSource, inspect_layers};
+use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
-use crate::malware::ObjectHasher;
-use airlock_model::{ContentHash, Finding, Place};
+use crate::malware::{ObjectHasher, hash_match};
+use airlock_decode::Screen;
+use airlock_model::{ContentHash, Place};
 use std::sync::atomic::Ordering;
 
 /// How far a file is scanned.
@@ -14,6 +16,10 @@ struct Stream {
     expected: Option<u64>,
     /// Bytes of the file that `hasher` has.
     hashed: u64,
+    /// Whether its beginning is that of something that can be opened.
+    wanted: bool,
+    /// Looks for encoded runs in it.
+    screen: Screen,
 }
 
 impl Worker<'_> {
@@ -25,12 +31,14 @@ impl Worker<'_> {
         pieces: &mut [Piece],
         retain: bool,
         mut trace: Option<&mut Trace<'_>>,
-    ) -> Vec<Finding> {
+    ) -> Inspected {
         let hashes = self.rules.hashes();
         let mut stream = Stream {
             hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
             expected: None,
             hashed: 0,
+            wanted: false,
+            screen: Screen::default(),
         };
         let mut recalling = trace.is_some();
         for number in 0..pieces.len() {
@@ -56,26 +64,42 @@ impl Worker<'_> {
         if recalling {
             let bytes = pieces.iter().map(Piece::bytes).sum();
             self.memoised.fetch_add(bytes, Ordering::Relaxed);
-            return Vec::new();
+            return Inspected::default();
         }
         if stream.expected.is_some() {
             self.scanner.finish(&mut self.matches);
         }
-        let mut findings: Vec<Finding> =
-            self.matches.iter().map(|found| self.finding(place, found, true)).collect();
         if let Some(mut hasher) = stream.hasher {
             zeros(&mut hasher, place.size.saturating_sub(stream.hashed));
             let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
             let names = if readable { hasher.finish(hashes) } else { Vec::new() };
-            findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
+            let engine = self.rules.engine();
+            self.matches.extend(names.iter().map(|name| hash_match(engine, name, place.size)));
         }
-        findings
+        let plain = std::mem::take(&mut self.matches);
+        if !stream.wanted && !stream.screen.found() {
+            let findings = plain.iter().map(|found| self.finding(place, found, true)).collect();
+            self.matches = plain;
+            return Inspected { findings, ..Inspected::default() };
+        }
+        let (rules, mut scanners) = (self.rules, std::mem::take(&mut self.inner_scanners));
+        let mut source = FileSource::new(self, place, pieces);
+        let layered = inspect_layers(rules, &mut scanners, &mut source, plain);
+        self.inner_scanners = scanners;
+        Inspected {
+            findings: layered.plain.iter().map(|found| self.finding(place, found, true)).collect(),
+            inner: layered.inner.iter().map(|inner| self.inner_finding(place, inner)).collect(),
+            unscannable: layered.unscannable,
+        }
     }
 
     /// Scans the piece of a file that was read last.
     fn follow(&mut self, stream: &mut Stream, piece: &Piece) {
         let mut at = 0;
         let data = piece.is_data();
+        if data && piece.runs.first().is_some_and(|run| run.logical == 0) {
+            stream.wanted = airlock_decode::wants(head(piece, &self.buffer[..self.filled]));
+        }
         for run in &piece.runs {
             let length = to_usize(run.length);
             if data {
@@ -87,6 +111,7 @@ impl Worker<'_> {
                     self.scanner.start(run.logical);
                 }
                 self.scanner.feed(bytes, &mut self.matches);
+                stream.screen.look(bytes);
                 self.matches.truncate(MATCHES_MAX + 1);
                 stream.expected = Some(run.logical + run.length);
             }
@@ -104,7 +129,7 @@ impl Worker<'_> {
     }
 
     /// Reads a piece once more. If it is not what it was, it counts as unreadable (I6).
-    fn read_again(&mut self, place: &Place<'_>, piece: &mut Piece) {
+    pub(super) fn read_again(&mut self, place: &Place<'_>, piece: &mut Piece) {
         let content = self.read(place, piece);
         let same = match (&piece.content, &content) {
             (Content::Data { record: Some(record), .. }, Content::Data { .. }) => {
@@ -116,6 +141,18 @@ impl Worker<'_> {
             piece.content = Content::Unreadable;
         }
     }
+}
+
+/// Returns the beginning of a file whose first piece has these `bytes`, up to its first hole.
+fn head<'b>(piece: &Piece, bytes: &'b [u8]) -> &'b [u8] {
+    let mut end = 0;
+    for run in &piece.runs {
+        if run.logical != end {
+            break;
+        }
+        end = run.logical + run.length;
+    }
+    &bytes[..to_usize(end).min(airlock_decode::HEAD_BYTES)]
 }
 
 /// Hashes a hole of a file.

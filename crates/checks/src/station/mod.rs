@@ -13,6 +13,7 @@
 
 mod early;
 mod file;
+mod layers;
 mod outcome;
 mod packed;
 mod planner;

@@ -58,6 +58,16 @@ impl Piece {
     }
 }
 
+/// What the inspection of a unit came to.
+#[derive(Debug, Default)]
+pub(super) struct Inspected {
+    pub(super) findings: Vec<Finding>,
+    /// Findings in layers inside of the content: they concern all of it.
+    pub(super) inner: Vec<Finding>,
+    /// Why not all of it was unpacked or opened.
+    pub(super) unscannable: BTreeSet<Reason>,
+}
+
 /// One unit after inspection and judgement.
 #[derive(Debug)]
 pub struct Outcome<'w> {

@@ -6,26 +6,19 @@
 //! piece that does not unpack is inspected as it is stored, and the file is unscannable.
 
 use super::file::zeros;
-use super::outcome::{Content, Piece};
+use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
+use crate::malware::hash_match;
 use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::Match;
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
 const KEPT_PIECES: usize = 16;
 
 /// Most bytes of slack in the blocks of one file that are inspected.
 const SLACK_BYTES_MAX: usize = 16 << 20;
-
-/// What the inspection of a packed file came to.
-#[derive(Debug, Default)]
-pub(super) struct Unpacked {
-    pub(super) findings: Vec<Finding>,
-    /// Why not all of it was unpacked.
-    pub(super) unscannable: BTreeSet<Reason>,
-}
 
 /// The stored stream of a file, read a piece at a time.
 struct Stored<'p> {
@@ -107,8 +100,8 @@ impl Worker<'_> {
         place: &Place<'_>,
         pieces: &mut [Piece],
         retain: bool,
-    ) -> Unpacked {
-        let mut came_to = Unpacked::default();
+    ) -> Inspected {
+        let mut came_to = Inspected::default();
         let seen = vec![false; pieces.len()];
         let starts = pieces.iter().filter_map(|piece| Some(piece.runs.first()?.logical)).collect();
         let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen, starts };
@@ -184,7 +177,8 @@ impl Worker<'_> {
         if let Some(mut hasher) = hasher.filter(|_| complete) {
             zeros(&mut hasher, place.size.saturating_sub(hashed));
             let names = hasher.finish(hashes);
-            came_to.findings.extend(names.iter().map(|name| self.hash_finding(place, name)));
+            let found = names.iter().map(|name| hash_match(self.rules.engine(), name, place.size));
+            came_to.findings.extend(found.map(|found| self.finding(place, &found, true)));
         }
         for (start, bytes) in slack {
             self.matches.clear();

@@ -1,20 +1,20 @@
 //! Reads, hashes, inspects and judges one unit.
 
-use super::outcome::{Content, Outcome, Piece};
-use super::packed::Unpacked;
+use super::layers::Inner;
+use super::outcome::{Content, Inspected, Outcome, Piece};
 use super::planner::Unit;
 use super::reader::Reader;
 use super::recall::{Names, Recall};
 use super::runs::{cut, part_of, splits, stored_to_disk, to_disk, touched_by};
 use super::{Progress, RETAINED_BYTES};
 use crate::Rules;
+use crate::malware::hash_name;
 use crate::memo::Tag;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
 use airlock_model::{
-    Action, Check, ChunkRecord, Confidence, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run,
-    Severity, Site, Space,
+    Action, ChunkRecord, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run, Site, Space,
 };
 use airlock_policy::{Chunk, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
@@ -45,6 +45,8 @@ pub(super) struct Worker<'a> {
     pub(super) memoised: &'a AtomicU64,
     reader: Reader<'a>,
     pub(super) scanner: Scanner<'a>,
+    /// Scanners of the layers inside of a file, by their depth.
+    pub(super) inner_scanners: Vec<Scanner<'a>>,
     pub(super) matches: Vec<Match>,
     /// The bytes of the piece in work, and whatever was there before them.
     pub(super) buffer: Vec<u8>,
@@ -75,6 +77,7 @@ impl<'a> Worker<'a> {
             memoised: &progress.memoised,
             reader: Reader::new(disk, &progress.read),
             scanner: station.rules.engine().scanner(),
+            inner_scanners: Vec::new(),
             matches: Vec::new(),
             buffer: Vec::new(),
             filled: 0,
@@ -118,7 +121,7 @@ impl<'a> Worker<'a> {
         let named = self.by_name(&place, unit, &mut pieces);
         if let Some((_, true)) = named {
             self.memoised.fetch_add(bytes, Ordering::Relaxed);
-            return self.judge(place, &runs, pieces, Unpacked::default(), whole);
+            return self.judge(place, &runs, pieces, Inspected::default(), whole);
         }
         let expected = named.map(|(tag, _)| (tag, pieces.iter().map(Piece::is_data).collect::<Vec<_>>()));
         self.matches.clear();
@@ -128,11 +131,10 @@ impl<'a> Worker<'a> {
         } else if whole {
             let read_whole = self.hashing && self.names.is_none();
             trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
-            let findings = self.inspect_file(&place, &mut pieces, retain, trace.as_mut());
-            Unpacked { findings, ..Unpacked::default() }
+            self.inspect_file(&place, &mut pieces, retain, trace.as_mut())
         } else {
             let findings = self.inspect_part(&place, &mut pieces, retain);
-            Unpacked { findings, ..Unpacked::default() }
+            Inspected { findings, ..Inspected::default() }
         };
         let recall = self.recall.clone();
         let outcome = self.judge(place, &runs, pieces, inspected, whole);
@@ -154,10 +156,12 @@ impl<'a> Worker<'a> {
         place: Place<'a>,
         runs: &[Run],
         pieces: Vec<Piece>,
-        inspected: Unpacked,
+        inspected: Inspected,
         whole: bool,
     ) -> Outcome<'_> {
-        let Unpacked { mut findings, unscannable } = inspected;
+        let Inspected { mut findings, inner, unscannable } = inspected;
+        let plain = findings.len().min(MATCHES_MAX);
+        findings.extend(inner);
         let crowded = findings.len() > MATCHES_MAX;
         findings.truncate(MATCHES_MAX);
         let mut object = self.object(&place, runs, &pieces);
@@ -165,8 +169,9 @@ impl<'a> Worker<'a> {
         if crowded {
             object.unscannable.insert(Reason::Limit);
         }
-        let touched: Vec<Vec<Extent>> =
-            findings.iter().map(|finding| touched_by(&place, finding, whole)).collect();
+        let mut touched: Vec<Vec<Extent>> =
+            findings.iter().take(plain).map(|finding| touched_by(&place, finding, whole)).collect();
+        touched.resize(findings.len(), object.extents.clone());
         let mut judgement = self.policy.judge_touching(self.site, &object, &mut findings, &touched);
         for piece in &pieces {
             if let Content::Data { record: Some(record), .. } = &piece.content {
@@ -196,7 +201,7 @@ impl<'a> Worker<'a> {
         for piece in &mut pieces {
             piece.content = Content::Data { record: None, chunk: None };
         }
-        self.judge(place, place.runs, pieces, Unpacked::default(), true)
+        self.judge(place, place.runs, pieces, Inspected::default(), true)
     }
 
     fn object(&self, place: &Place<'_>, runs: &[Run], pieces: &[Piece]) -> Object {
@@ -388,7 +393,7 @@ impl<'a> Worker<'a> {
         };
         Finding {
             check: found.check,
-            detector: found.detector.to_owned(),
+            detector: hash_name(found).unwrap_or_else(|| found.detector.to_owned()),
             confidence: found.confidence,
             severity: found.severity,
             action: Action::Allow,
@@ -414,19 +419,13 @@ impl<'a> Worker<'a> {
         Finding { disk_offset, ..self.finding(&slack, &found, false) }
     }
 
-    pub(super) fn hash_finding(&self, place: &Place<'_>, name: &str) -> Finding {
-        let found = Match {
-            detector: "hash",
-            check: Check::Malware,
-            severity: Severity::Critical,
-            confidence: Confidence::percent(100),
-            offset: 0,
-            length: place.size,
-            fingerprint: self.rules.engine().fingerprint("hash", name.as_bytes()),
-            display: format!("listed as {}", Escaped(name.as_bytes())),
-        };
-        let finding = self.finding(place, &found, true);
-        Finding { detector: format!("hash:{}", Escaped(name.as_bytes())), ..finding }
+    /// A finding in a layer inside of a file.
+    pub(super) fn inner_finding(&self, place: &Place<'_>, inner: &Inner) -> Finding {
+        let begins = Match { offset: inner.at, ..inner.found.clone() };
+        let finding = self.finding(place, &begins, true);
+        let (offset, length) = (inner.found.offset, inner.found.length);
+        let trail = format!("{}{}@{offset}", finding.trail, inner.trail);
+        Finding { trail, offset, length, ..finding }
     }
 }
 
