@@ -161,6 +161,9 @@ pub(crate) struct ScanArgs {
     /// Look the packages of the guest up in these feeds (see `airlock rules import`).
     #[arg(long, value_name = "FILE", env = "AIRLOCK_FEEDS")]
     pub(crate) feeds: Option<PathBuf>,
+    /// Hold the products of the guest against these entitlements (YAML or JSON).
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_ENTITLEMENTS")]
+    pub(crate) entitlements: Option<PathBuf>,
     /// Threads; as many as there are processors when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,

@@ -27,10 +27,12 @@ mod os_release;
 mod product;
 mod python;
 mod readers;
+mod registry;
 mod ruby;
 mod rust;
 mod stanza;
 mod swid;
+mod windows;
 
 pub use os_release::System;
 

@@ -4,6 +4,7 @@ use crate::content::Content;
 use crate::{Package, Product, System};
 use crate::{
     apk, dotnet, dpkg, elf, golang, java, kernel, node, os_release, product, python, ruby, rust, swid,
+    windows,
 };
 use airlock_model::Place;
 
@@ -67,6 +68,9 @@ pub(crate) fn reader_of(place: &Place<'_>) -> Option<Reader> {
         b"Cargo.lock" => Reader::Whole(rust::lock),
         b"pom.properties" => Reader::Whole(java::pom),
         b"inventory.xml" if parent == b"ContentsXML" => Reader::Whole(product::oracle),
+        _ if name.eq_ignore_ascii_case(b"SOFTWARE") && parent.eq_ignore_ascii_case(b"config") => {
+            Reader::Whole(windows::software)
+        }
         _ => return by_ending(place, folder, name),
     };
     Some(reader)

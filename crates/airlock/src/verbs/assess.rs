@@ -1,9 +1,10 @@
-//! What feeds say of an inventory, as findings.
+//! What feeds and entitlements say of an inventory, as findings.
 
 use crate::failure::{Code, Failure};
 use crate::{output, stats};
 use airlock_checks::Rules;
-use airlock_inventory::{Inventory, Package};
+use airlock_inventory::{Evidence, Inventory, Package};
+use airlock_licensing::{Date, Entitlements, Verdict};
 use airlock_model::{Action, Check, Confidence, Escaped, Finding, Severity, Site};
 use airlock_policy::{Effective, Object};
 use airlock_vulnerability::{Coverage, Feeds, Problem, judge};
@@ -12,6 +13,14 @@ use std::path::Path;
 
 /// Days after which feeds that do not say how long they are valid count as stale.
 const FEED_DAYS_MAX: u64 = 7;
+
+/// What is said of products by entitlements.
+#[derive(Debug, Serialize)]
+pub(crate) struct Licensed<'i> {
+    name: &'i str,
+    version: &'i str,
+    verdict: Verdict,
+}
 
 /// What was judged by which feeds.
 #[derive(Debug, Serialize)]
@@ -40,7 +49,7 @@ struct Line {
     problem: Problem,
 }
 
-/// Judges an inventory. Returns findings with what the policy says of them.
+/// Judges the packages of an inventory. Returns findings with what the policy says of them.
 pub(crate) fn assess(
     inventory: &Inventory,
     path: &Path,
@@ -60,7 +69,7 @@ pub(crate) fn assess(
     let mut lines = Vec::new();
     for one in assessments {
         let Some(package) = inventory.packages.get(one.package) else { continue };
-        findings.push(finding(package, &one.problem, rules));
+        findings.push(finding_of(package, &one.problem, rules));
         lines.push(Line {
             kind: package.ecosystem.name(),
             name: package.name.clone(),
@@ -79,7 +88,45 @@ pub(crate) fn assess(
     Ok((Assessed { feeds, coverage, packages: lines }, findings))
 }
 
-fn finding(package: &Package, problem: &Problem, rules: &Rules) -> Finding {
+/// Judges the products of an inventory. Returns findings with what the policy says of them.
+pub(crate) fn license<'i>(
+    inventory: &'i Inventory,
+    path: &Path,
+    rules: &Rules,
+    policy: &Effective,
+) -> Result<(Vec<Licensed<'i>>, Vec<Finding>), Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::io("read entitlements", path, &error))?;
+    let entitlements = Entitlements::parse(&text).map_err(|error| Failure::of(Code::Error, &error))?;
+    let verdicts = airlock_licensing::judge(inventory, &entitlements, Date::of_seconds(stats::now()));
+    let mut findings = Vec::new();
+    let mut lines = Vec::new();
+    for (product, verdict) in inventory.products.iter().zip(verdicts) {
+        lines.push(Licensed { name: &product.name, version: &product.version, verdict });
+        let (percent, severity) = match verdict {
+            Verdict::Ok => continue,
+            Verdict::Unknown => (50, Severity::Low),
+            Verdict::Activator => (95, Severity::Critical),
+            _ => (95, Severity::Medium),
+        };
+        let text = format!("{} {}: {}", product.name, product.version, verdict.name());
+        let about = About { check: Check::Licensing, detector: verdict.name(), percent, severity, text };
+        findings.push(finding(&product.evidence, about, rules));
+    }
+    policy.judge(Site::Source, &Object::raw(512), &mut findings);
+    Ok((lines, findings))
+}
+
+/// What a finding says.
+struct About {
+    check: Check,
+    detector: &'static str,
+    percent: u8,
+    severity: Severity,
+    text: String,
+}
+
+fn finding_of(package: &Package, problem: &Problem, rules: &Rules) -> Finding {
     let (detector, percent, severity, what) = match problem {
         Problem::Vulnerable { id, fixed, exploited, .. } => {
             let fixed = fixed.as_ref().map_or_else(String::new, |fixed| format!(", fixed in {fixed}"));
@@ -94,11 +141,15 @@ fn finding(package: &Package, problem: &Problem, rules: &Rules) -> Finding {
             ("advisory", 50, Severity::Medium, format!("{id}: cannot compare versions"))
         }
     };
-    let at = &package.evidence;
-    let subject = format!("{} {}", package.name, package.version);
-    let text = format!("{subject}: {what}");
+    let text = format!("{} {}: {what}", package.name, package.version);
+    let about = About { check: Check::Vulnerability, detector, percent, severity, text };
+    finding(&package.evidence, about, rules)
+}
+
+fn finding(at: &Evidence, about: About, rules: &Rules) -> Finding {
+    let About { check, detector, percent, severity, text } = about;
     Finding {
-        check: Check::Vulnerability,
+        check,
         detector: detector.to_owned(),
         confidence: Confidence::percent(percent),
         severity,

@@ -1,7 +1,7 @@
 //! `airlock scan`.
 
 use super::Context;
-use super::assess::{Assessed, assess};
+use super::assess::{Assessed, Licensed, assess, license};
 use super::report::{Clock, CoverageJson, ResultLine, Usage, code_of, coverage_text, decision_text, limited};
 use crate::cli::{Format, ScanArgs};
 use crate::failure::{Code, Failure};
@@ -33,6 +33,8 @@ struct ScanJson<'s> {
     inventory: &'s Inventory,
     #[serde(skip_serializing_if = "Option::is_none")]
     vulnerabilities: Option<&'s Assessed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    licences: Option<&'s [Licensed<'s>]>,
     stats: Stats,
 }
 
@@ -114,11 +116,14 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let mut assessed = None;
     if let Some(feeds) = &args.feeds {
         let (found, findings) = assess(&inventory, feeds, &rules, &effective)?;
-        // A transfer is not decided by them so far, so they can do no more than warn.
-        let warned = findings.iter().any(|finding| finding.action > Action::Allow);
-        report.decision = report.decision.max(if warned { Decision::Warn } else { Decision::Allow });
-        report.findings.extend(findings.into_iter().filter(|finding| finding.action > Action::Allow));
+        warn_of(&mut report, findings);
         assessed = Some(found);
+    }
+    let mut licensed = None;
+    if let Some(entitlements) = &args.entitlements {
+        let (found, findings) = license(&inventory, entitlements, &rules, &effective)?;
+        warn_of(&mut report, findings);
+        licensed = Some(found);
     }
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
@@ -127,7 +132,11 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
             output::json(&json(
                 &source,
                 &report,
-                (&inventory, assessed.as_ref()),
+                &Guest {
+                    inventory: &inventory,
+                    vulnerabilities: assessed.as_ref(),
+                    licences: licensed.as_deref(),
+                },
                 code,
                 args.rules.findings_limit,
                 &clock,
@@ -139,6 +148,24 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
         }
     }
     Ok(code)
+}
+
+/// What is known of what is installed.
+struct Guest<'s> {
+    inventory: &'s Inventory,
+    vulnerabilities: Option<&'s Assessed>,
+    licences: Option<&'s [Licensed<'s>]>,
+}
+
+/// Adds findings about the inventory. A transfer is not decided by them so far, so they can do no
+/// more than warn.
+fn warn_of(report: &mut Report, findings: Vec<Finding>) {
+    let findings = findings.into_iter().filter(|finding| finding.action > Action::Allow);
+    let before = report.findings.len();
+    report.findings.extend(findings);
+    if report.findings.len() > before {
+        report.decision = report.decision.max(Decision::Warn);
+    }
 }
 
 /// Inspects a source and checks that every byte is accounted for.
@@ -165,7 +192,7 @@ pub(crate) fn inspect(
 fn json<'s>(
     source: &'s Source,
     report: &'s Report,
-    (inventory, vulnerabilities): (&'s Inventory, Option<&'s Assessed>),
+    guest: &Guest<'s>,
     code: Code,
     limit: usize,
     clock: &Clock,
@@ -199,8 +226,9 @@ fn json<'s>(
         findings_total: report.findings.len() as u64 + report.findings_omitted,
         oddities: oddities.collect(),
         replays: replays.collect(),
-        inventory,
-        vulnerabilities,
+        inventory: guest.inventory,
+        vulnerabilities: guest.vulnerabilities,
+        licences: guest.licences,
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
             bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped - memoised,

@@ -1,4 +1,4 @@
-//! What feeds say of what is installed, on a disk with a file system.
+//! What is installed, and what feeds and entitlements say of it.
 
 use crate::support::{Bench, text_of};
 use airlock_testkit::{Ext4Image, Ext4Options, Tree};
@@ -77,4 +77,40 @@ fn installed_packages_are_judged_by_feeds() {
 
 fn blake3_of(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_string()
+}
+
+/// Products are held against entitlements; what there is no right for is told, a tool that makes
+/// others run without theirs above all.
+#[test]
+fn products_are_held_against_entitlements() {
+    let bench = Bench::new();
+    let tree = Tree::new(bench.path("tree"), 4).expect("tree");
+    for (path, name) in
+        [("acme", "Acme DB 12"), ("free", "Free Tool"), ("old", "Old Suite"), ("kms", "KMS-Pico 9")]
+    {
+        let tag = format!("<SoftwareIdentity name=\"{name}\" tagId=\"x\" version=\"1.0\"/>");
+        tree.write(&format!("/usr/share/swidtag/{path}.swidtag"), tag.as_bytes()).expect("write");
+    }
+    let entitlements = bench.path("entitlements.yaml");
+    let text = "entitlements:\n  - {product: free tool, metric: free}\n  - {product: Old*, metric: install, expires: 2020-01-01}\n";
+    fs::write(&entitlements, text).expect("write");
+    let scan = || {
+        let mut run = bench.airlock("scan").arg(tree.root()).arg("--entitlements").arg(&entitlements);
+        run = run.arg("--no-memo");
+        run
+    };
+    let json = scan().expect(0).json();
+    let licences = json["licences"].as_array().expect("licences");
+    let verdicts: Vec<_> =
+        licences.iter().map(|one| (text_of(&one["name"]), text_of(&one["verdict"]))).collect();
+    let expected = [
+        ("Acme DB 12", "no_entitlement"),
+        ("Free Tool", "ok"),
+        ("KMS-Pico 9", "activator"),
+        ("Old Suite", "expired"),
+    ];
+    assert_eq!(verdicts, expected);
+    assert_eq!(json["findings"].as_array().expect("findings").len(), 3);
+    fs::write(&entitlements, "entitlements: [{product: x, metric: barrels}]").expect("write");
+    scan().expect(1);
 }
