@@ -4,6 +4,8 @@
 //! needs, words that raise or lower the confidence, and examples that the tests run.
 
 pub mod context;
+pub(crate) mod document;
+pub(crate) mod labelled;
 pub mod rule;
 #[cfg(test)]
 mod tests;
@@ -11,38 +13,86 @@ mod tests;
 use airlock_inspect::Detector;
 
 /// Changes whenever the code of the engine or of a detector changes what is found.
-pub const ENGINE_VERSION: &str = "airlock.detectors/1";
+pub const ENGINE_VERSION: &str = "airlock.detectors/2";
 
 /// Every rule file: its name and its text.
 pub const RULES: &[(&str, &str)] = &[
+    ("financial/aba", include_str!("../../../rules/financial/aba.yaml")),
+    ("financial/iban", include_str!("../../../rules/financial/iban.yaml")),
     ("financial/pan", include_str!("../../../rules/financial/pan.yaml")),
     ("financial/track1", include_str!("../../../rules/financial/track1.yaml")),
     ("financial/track2", include_str!("../../../rules/financial/track2.yaml")),
-    ("financial/iban", include_str!("../../../rules/financial/iban.yaml")),
-    ("regulated/us_ssn", include_str!("../../../rules/regulated/us_ssn.yaml")),
+    ("financial/us_bank_account", include_str!("../../../rules/financial/us_bank_account.yaml")),
+    ("financial/camt", include_str!("../../../rules/financial/camt.yaml")),
+    ("financial/mt940", include_str!("../../../rules/financial/mt940.yaml")),
+    ("financial/nacha", include_str!("../../../rules/financial/nacha.yaml")),
+    ("financial/ofx", include_str!("../../../rules/financial/ofx.yaml")),
+    ("financial/qif", include_str!("../../../rules/financial/qif.yaml")),
+    ("financial/x937", include_str!("../../../rules/financial/x937.yaml")),
+    ("health/ccda", include_str!("../../../rules/health/ccda.yaml")),
+    ("health/dicom", include_str!("../../../rules/health/dicom.yaml")),
+    ("health/fhir", include_str!("../../../rules/health/fhir.yaml")),
+    ("health/hl7v2", include_str!("../../../rules/health/hl7v2.yaml")),
+    ("health/ncpdp", include_str!("../../../rules/health/ncpdp.yaml")),
+    ("health/x12_270", include_str!("../../../rules/health/x12_270.yaml")),
+    ("health/x12_271", include_str!("../../../rules/health/x12_271.yaml")),
+    ("health/x12_834", include_str!("../../../rules/health/x12_834.yaml")),
+    ("health/x12_835", include_str!("../../../rules/health/x12_835.yaml")),
+    ("health/x12_837", include_str!("../../../rules/health/x12_837.yaml")),
+    ("health/dea", include_str!("../../../rules/health/dea.yaml")),
+    ("health/mbi", include_str!("../../../rules/health/mbi.yaml")),
+    ("health/mrn", include_str!("../../../rules/health/mrn.yaml")),
+    ("health/nhs_number", include_str!("../../../rules/health/nhs_number.yaml")),
+    ("health/npi", include_str!("../../../rules/health/npi.yaml")),
+    ("regulated/national_id:au_tfn", include_str!("../../../rules/regulated/national_id/au_tfn.yaml")),
+    ("regulated/national_id:be_nn", include_str!("../../../rules/regulated/national_id/be_nn.yaml")),
+    ("regulated/national_id:br_cnpj", include_str!("../../../rules/regulated/national_id/br_cnpj.yaml")),
+    ("regulated/national_id:br_cpf", include_str!("../../../rules/regulated/national_id/br_cpf.yaml")),
+    ("regulated/national_id:ca_sin", include_str!("../../../rules/regulated/national_id/ca_sin.yaml")),
+    ("regulated/national_id:ch_ahv", include_str!("../../../rules/regulated/national_id/ch_ahv.yaml")),
+    ("regulated/national_id:cn_ric", include_str!("../../../rules/regulated/national_id/cn_ric.yaml")),
+    ("regulated/national_id:de_idnr", include_str!("../../../rules/regulated/national_id/de_idnr.yaml")),
+    ("regulated/national_id:es_dni", include_str!("../../../rules/regulated/national_id/es_dni.yaml")),
+    ("regulated/national_id:fr_nir", include_str!("../../../rules/regulated/national_id/fr_nir.yaml")),
+    (
+        "regulated/national_id:in_aadhaar",
+        include_str!("../../../rules/regulated/national_id/in_aadhaar.yaml"),
+    ),
+    ("regulated/national_id:it_cf", include_str!("../../../rules/regulated/national_id/it_cf.yaml")),
+    ("regulated/national_id:mx_curp", include_str!("../../../rules/regulated/national_id/mx_curp.yaml")),
+    ("regulated/national_id:nl_bsn", include_str!("../../../rules/regulated/national_id/nl_bsn.yaml")),
+    ("regulated/national_id:pl_pesel", include_str!("../../../rules/regulated/national_id/pl_pesel.yaml")),
+    ("regulated/national_id:se_pnr", include_str!("../../../rules/regulated/national_id/se_pnr.yaml")),
+    ("regulated/national_id:uk_nino", include_str!("../../../rules/regulated/national_id/uk_nino.yaml")),
+    ("regulated/national_id:za_id", include_str!("../../../rules/regulated/national_id/za_id.yaml")),
     ("regulated/us_itin", include_str!("../../../rules/regulated/us_itin.yaml")),
+    ("regulated/us_ssn", include_str!("../../../rules/regulated/us_ssn.yaml")),
     ("secrets/private_key", include_str!("../../../rules/secrets/private_key.yaml")),
     ("malware/eicar", include_str!("../../../rules/malware/eicar.yaml")),
 ];
 
-/// Reads the rule of a detector and makes it.
-type Make = fn() -> Box<dyn Detector>;
-
 /// Returns the detectors whose names `wanted` accepts.
 ///
-/// The order matters where two could claim one value: the first that claims it has it.
+/// Where several could claim one value, the surest has it, and of these the first.
 pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
-    let all: [(&str, Make); 8] = [
-        ("track1", || Box::new(crate::financial::Track1::new())),
-        ("track2", || Box::new(crate::financial::Track2::new())),
-        ("pan", || Box::new(crate::financial::Pan::new())),
-        ("iban", || Box::new(crate::financial::Iban::new())),
-        ("us_ssn", || Box::new(crate::regulated::UsSsn::new())),
-        ("us_itin", || Box::new(crate::regulated::UsItin::new())),
-        ("private_key", || Box::new(crate::secrets::PrivateKey::new())),
-        ("eicar", || Box::new(crate::malware::Eicar::new())),
+    let single: [Box<dyn Detector>; 8] = [
+        Box::new(crate::financial::Track1::new()),
+        Box::new(crate::financial::Track2::new()),
+        Box::new(crate::financial::Pan::new()),
+        Box::new(crate::financial::Iban::new()),
+        Box::new(crate::regulated::UsSsn::new()),
+        Box::new(crate::regulated::UsItin::new()),
+        Box::new(crate::secrets::PrivateKey::new()),
+        Box::new(crate::malware::Eicar::new()),
     ];
-    all.into_iter().filter(|(name, _)| wanted(name)).map(|(_, make)| make()).collect()
+    let all = single
+        .into_iter()
+        .chain(crate::financial::bank_numbers())
+        .chain(crate::financial::statements())
+        .chain(crate::health::identifiers())
+        .chain(crate::health::documents())
+        .chain(crate::regulated::national_ids());
+    all.filter(|detector| wanted(detector.name())).collect()
 }
 
 /// Returns what identifies the rules: BLAKE3 of [`ENGINE_VERSION`] and every rule file.

@@ -3,6 +3,7 @@
 
 pub mod detectors;
 pub mod financial;
+mod health;
 pub mod malware;
 pub mod memo;
 pub mod regulated;

@@ -10,7 +10,8 @@ use zeroize::Zeroize;
 /// Recognises one kind of value.
 ///
 /// A detector is asked at each of its anchors and literals, and what it says may depend on the
-/// [`Window`] only. Two detectors must not claim the same value.
+/// [`Window`] only. Where two claim the same
+/// value, the surer has it.
 pub trait Detector: Send + Sync + fmt::Debug {
     /// Returns the name that findings carry, such as `pan`.
     fn name(&self) -> &'static str;
@@ -55,6 +56,24 @@ pub enum Hit {
     /// A part of a document. Parts of the same detector that lie near each other are
     /// reported as one.
     Part(Part),
+}
+
+impl Hit {
+    /// Returns whether both are values that share a character.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (Self::Value(a), Self::Value(b)) = (self, other) else { return false };
+        let end = |value: &Value| value.first.saturating_add_unsigned(value.length);
+        a.first < end(b) && b.first < end(a)
+    }
+
+    /// Returns how sure the detector is at most.
+    pub(crate) fn confidence(&self) -> Confidence {
+        match self {
+            Self::Value(value) => value.confidence,
+            Self::Armor(armor) => armor.whole,
+            Self::Part(part) => part.full,
+        }
+    }
 }
 
 /// A part of a document, such as a message in a file of messages.

@@ -130,30 +130,36 @@ impl Engine {
         self.detectors.iter().map(|detector| detector.name())
     }
 
-    /// Asks the detectors that want one of the anchors in `kinds`; the first that
-    /// claims it has it.
+    /// Asks the detectors that want one of the anchors in `kinds`. Of those that claim
+    /// the same characters the surest has them, and of these the first.
     #[inline]
-    pub(crate) fn ask(&self, kinds: u32, window: &Window<'_>) -> Option<(usize, Hit)> {
+    pub(crate) fn ask(&self, kinds: u32, window: &Window<'_>) -> Vec<(usize, Hit)> {
+        let mut hits = Vec::new();
         let mut left = kinds;
         while left != 0 {
-            let lowest = usize::try_from(left.trailing_zeros()).ok()?;
+            let lowest = usize::try_from(left.trailing_zeros()).unwrap_or(usize::MAX);
             left &= left.wrapping_sub(1);
-            let (anchor, asking) = self.wants.get(lowest)?;
+            let Some((anchor, asking)) = self.wants.get(lowest) else { break };
             for &index in asking {
-                let detector = self.detectors.get(index)?;
-                if let Some(hit) = detector.verify(*anchor, window) {
-                    return Some((index, hit));
+                let detector = self.detectors.get(index);
+                if let Some(hit) = detector.and_then(|detector| detector.verify(*anchor, window)) {
+                    keep(&mut hits, index, hit);
                 }
             }
         }
-        None
+        hits
     }
 
-    /// Asks the detectors that want a literal; the first that claims it has it.
-    pub(crate) fn ask_literal(&self, sought: &Sought, window: &Window<'_>) -> Option<(usize, Hit)> {
-        sought.asking.iter().find_map(|&(index, which)| {
-            Some((index, self.detectors.get(index)?.verify_literal(which, window)?))
-        })
+    /// Asks the detectors that want a literal in the same way.
+    pub(crate) fn ask_literal(&self, sought: &Sought, window: &Window<'_>) -> Vec<(usize, Hit)> {
+        let mut hits = Vec::new();
+        for &(index, which) in &sought.asking {
+            let detector = self.detectors.get(index);
+            if let Some(hit) = detector.and_then(|detector| detector.verify_literal(which, window)) {
+                keep(&mut hits, index, hit);
+            }
+        }
+        hits
     }
 
     /// Returns what a detector is called, what it belongs to, and how bad its values are.
@@ -163,6 +169,16 @@ impl Engine {
             None => ("unknown", Check::Regulated, Severity::High),
         }
     }
+}
+
+/// Keeps a hit, unless a surer one claims the same characters; drops what it is surer than.
+#[cold]
+fn keep(hits: &mut Vec<(usize, Hit)>, index: usize, hit: Hit) {
+    if hits.iter().any(|(_, other)| other.overlaps(&hit) && other.confidence() >= hit.confidence()) {
+        return;
+    }
+    hits.retain(|(_, other)| !other.overlaps(&hit));
+    hits.push((index, hit));
 }
 
 /// Returns each literal once, with all who want it.

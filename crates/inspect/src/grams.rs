@@ -1,8 +1,8 @@
 //! Where to look closer: four bytes in a row that a shape or a literal has.
 //!
 //! Such four bytes are called a *gram*. Each shape holds one of a few grams of byte
-//! classes; each literal is represented by the four bytes in a row of it that are
-//! rarest in real data. Grams are dealt to eight buckets. For each place in a gram, a
+//! classes; each literal is represented by four bytes in a row of it that are rare in
+//! real data, by themselves and among those of other literals. Grams are dealt to eight buckets. For each place in a gram, a
 //! byte stands for the set of buckets that may hold it there, looked up by its low and
 //! its high half; the sets of four bytes in a row meet only where some gram may be.
 //! (Known as Teddy, from the Hyperscan library: Wang et al., NSDI 2019, section 5.)
@@ -10,6 +10,7 @@
 use crate::classes::{BLOCK_BYTES, Block};
 use crate::literal::Literal;
 use crate::stage::{Candidate, LITERAL, WIDE, insert};
+use std::sync::LazyLock;
 
 /// Bytes of a gram.
 pub(crate) const GRAM_BYTES: usize = 4;
@@ -22,20 +23,16 @@ pub(crate) const SHAPE_BITS: u8 = (1 << SHAPES.len()) - 1;
 
 /// The low and the high halves of a digit, one bit each.
 const DIGIT: Halves = Halves { low: 0x03ff, high: 1 << 3 };
-/// Those of a dash.
-const DASH: Halves = Halves { low: 1 << 13, high: 1 << 2 };
+/// Those of a digit or a dash, and of some characters more.
+const DIGIT_OR_DASH: Halves = Halves { low: 0x23ff, high: (1 << 2) | (1 << 3) };
 /// Those of a letter, and of some characters more.
 const LETTER: Halves = Halves { low: 0xffff, high: 0x00f0 };
 /// Those of zero.
 const ZERO: Halves = Halves { low: 1, high: 1 };
 
 /// The grams of shapes.
-const SHAPES: [[Halves; GRAM_BYTES]; 4] = [
-    [DIGIT, DIGIT, DIGIT, DIGIT],
-    [DIGIT, DIGIT, DIGIT, DASH],
-    [LETTER, LETTER, DIGIT, DIGIT],
-    [ZERO, DIGIT, ZERO, DIGIT],
-];
+const SHAPES: [[Halves; GRAM_BYTES]; 3] =
+    [[DIGIT, DIGIT, DIGIT, DIGIT_OR_DASH], [LETTER, LETTER, DIGIT, DIGIT], [ZERO, DIGIT, ZERO, DIGIT]];
 
 /// How rare each byte is: minus sixteen times the binary logarithm of its share of a
 /// Debian disk, of source code or of log text, whichever is greatest.
@@ -61,7 +58,9 @@ const RARITY: [u8; 256] = [
 
 /// Returns the share of real data that a byte has, roughly.
 fn share(byte: u8) -> f64 {
-    (-f64::from(RARITY.get(usize::from(byte)).copied().unwrap_or(0)) / 16.0).exp2()
+    static SHARES: LazyLock<[f64; 256]> =
+        LazyLock::new(|| RARITY.map(|rarity| (-f64::from(rarity) / 16.0).exp2()));
+    SHARES.get(usize::from(byte)).copied().unwrap_or(0.0)
 }
 
 /// Four bytes of a literal.
@@ -79,24 +78,15 @@ struct Gram {
 }
 
 impl Gram {
-    fn holds(&self, place: usize, byte: u8) -> bool {
-        let (value, mask) = (self.value.to_le_bytes(), self.mask.to_le_bytes());
-        match (value.get(place), mask.get(place)) {
-            (Some(value), Some(mask)) => byte & mask == *value,
-            _ => false,
-        }
+    /// Returns the low and high halves of the bytes that it may hold at `place`.
+    fn halves(&self, place: usize) -> (u16, u16) {
+        let (values, masks) = (self.value.to_le_bytes(), self.mask.to_le_bytes());
+        let (Some(value), Some(mask)) = (values.get(place), masks.get(place)) else { return (0, 0) };
+        let set = |mask: u8, value: u8| {
+            (0..16_u8).filter(|half| half & mask == value).fold(0, |set, half| set | 1 << half)
+        };
+        (set(mask & 15, value & 15), set(mask >> 4, value >> 4))
     }
-
-    /// Returns the share of positions at which this gram stands, if bytes were independent.
-    fn chance(&self) -> f64 {
-        (0..GRAM_BYTES)
-            .map(|place| bytes().filter(|&b| self.holds(place, b)).map(share).sum::<f64>())
-            .product()
-    }
-}
-
-fn bytes() -> impl Iterator<Item = u8> {
-    0..=u8::MAX
 }
 
 /// The halves of the bytes that one place of the grams of one bucket may hold.
@@ -108,16 +98,75 @@ struct Halves {
 
 impl Halves {
     fn add(&mut self, gram: &Gram, place: usize) {
-        for byte in bytes().filter(|&byte| gram.holds(place, byte)) {
-            self.low |= 1 << (byte & 15);
-            self.high |= 1 << (byte >> 4);
-        }
+        let (low, high) = gram.halves(place);
+        self.low |= low;
+        self.high |= high;
     }
 
     /// Returns the share of bytes that pass.
     fn chance(self) -> f64 {
-        bytes().filter(|byte| self.low >> (byte & 15) & self.high >> (byte >> 4) & 1 == 1).map(share).sum()
+        let halves = |set: u16| (0..16_u8).filter(move |half| set >> half & 1 == 1);
+        let bytes = halves(self.high).flat_map(|high| halves(self.low).map(move |low| high << 4 | low));
+        bytes.map(share).sum()
     }
+}
+
+/// How often the dealing of grams is gone over.
+const ROUNDS: usize = 4;
+
+/// What the grams of a bucket let through, at each place.
+type Places = [Halves; GRAM_BYTES];
+
+fn chance(places: &Places) -> f64 {
+    places.iter().map(|halves| halves.chance()).product()
+}
+
+fn union(places: &Places, gram: &Gram) -> Places {
+    let mut union = *places;
+    for (place, halves) in union.iter_mut().enumerate() {
+        halves.add(gram, place);
+    }
+    union
+}
+
+/// Chooses one of each list of grams and deals them to buckets so that little passes by
+/// chance: each in turn goes where it adds least, and once all are dealt they are gone
+/// over again.
+fn deal(choices: &[Vec<Gram>]) -> [Vec<Gram>; BUCKETS] {
+    let mut dealt: Vec<Option<(Gram, usize)>> = vec![None; choices.len()];
+    for _ in 0..ROUNDS {
+        for (index, grams) in choices.iter().enumerate() {
+            if let Some(slot) = dealt.get_mut(index) {
+                *slot = None;
+            }
+            let mut buckets = [Places::default(); BUCKETS];
+            for (gram, bucket) in dealt.iter().flatten() {
+                if let Some(places) = buckets.get_mut(*bucket) {
+                    *places = union(places, gram);
+                }
+            }
+            let mut best = (f64::INFINITY, None);
+            for (bucket, places) in buckets.iter().enumerate() {
+                let before = chance(places);
+                for gram in grams {
+                    let cost = chance(&union(places, gram)) - before;
+                    if cost < best.0 {
+                        best = (cost, Some((*gram, bucket)));
+                    }
+                }
+            }
+            if let Some(slot) = dealt.get_mut(index) {
+                *slot = best.1;
+            }
+        }
+    }
+    let mut buckets: [Vec<Gram>; BUCKETS] = Default::default();
+    for (gram, bucket) in dealt.into_iter().flatten() {
+        if let Some(bucket) = buckets.get_mut(bucket) {
+            bucket.push(gram);
+        }
+    }
+    buckets
 }
 
 /// The tables by which grams are found.
@@ -134,36 +183,18 @@ pub(crate) struct Grams {
 impl Grams {
     /// Makes the tables for shapes, if these are wanted, and literals.
     pub(crate) fn new(shapes: bool, literals: &[Literal]) -> Self {
-        let mut grams: Vec<(f64, Gram)> = Vec::new();
+        let mut choices: Vec<Vec<Gram>> = Vec::new();
         for (index, literal) in literals.iter().enumerate() {
             let Ok(index) = u16::try_from(index) else { break };
-            grams.extend(rarest(literal, index, false));
+            choices.push(grams(literal, index, false));
             if literal.is_wide() {
-                grams.extend(rarest(literal, index, true));
+                choices.push(grams(literal, index, true));
             }
         }
-        grams.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let mut buckets: [Vec<Gram>; BUCKETS] = Default::default();
-        let mut halves = [[Halves::default(); GRAM_BYTES]; BUCKETS];
-        for (_, gram) in grams {
-            // Where it adds least to what passes by chance.
-            let with = |places: &[Halves; GRAM_BYTES]| {
-                let mut places = *places;
-                for (place, halves) in places.iter_mut().enumerate() {
-                    halves.add(&gram, place);
-                }
-                places
-            };
-            let chance =
-                |places: &[Halves; GRAM_BYTES]| places.iter().map(|half| half.chance()).product::<f64>();
-            let cost = |places: &[Halves; GRAM_BYTES]| chance(&with(places)) - chance(places);
-            let best =
-                halves.iter_mut().zip(&mut buckets).min_by(|(a, _), (b, _)| cost(a).total_cmp(&cost(b)));
-            if let Some((places, bucket)) = best {
-                *places = with(places);
-                bucket.push(gram);
-            }
-        }
+        let buckets = deal(&choices);
+        let halves = buckets
+            .each_ref()
+            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)));
         let mut tables = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
         let of_shapes = if shapes { SHAPES } else { Default::default() };
         for (bucket, places) in of_shapes.iter().chain(&halves).enumerate() {
@@ -243,8 +274,8 @@ fn across(last: &Block, block: &Block, place: usize) -> Option<[u8; GRAM_BYTES]>
     bytes.get(place..)?.first_chunk().copied()
 }
 
-/// Returns the rarest gram of a literal, and how rare it is.
-fn rarest(literal: &Literal, index: u16, wide: bool) -> Option<(f64, Gram)> {
+/// Returns the grams of a literal.
+fn grams(literal: &Literal, index: u16, wide: bool) -> Vec<Gram> {
     let (step, taken) = if wide { (2, GRAM_BYTES / 2) } else { (1, GRAM_BYTES) };
     let starts = 0..=literal.bytes().len().saturating_sub(taken);
     let gram = |start: usize| {
@@ -259,5 +290,5 @@ fn rarest(literal: &Literal, index: u16, wide: bool) -> Option<(f64, Gram)> {
             wide,
         }
     };
-    starts.map(gram).map(|gram| (gram.chance(), gram)).min_by(|(a, _), (b, _)| a.total_cmp(b))
+    starts.map(gram).collect()
 }

@@ -304,7 +304,7 @@ impl<'e> Scanner<'e> {
             Some(sought) => engine.ask_literal(sought, &window),
             None => engine.ask(kinds, &window),
         };
-        if let Some((index, hit)) = found {
+        for (index, hit) in found {
             self.take(index, hit, (at, encoding), source, out);
         }
     }

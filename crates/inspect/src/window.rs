@@ -80,12 +80,17 @@ impl Window<'_> {
     }
 
     /// Returns the name of the column that `place` is in, if the stream begins with a
-    /// header row. `place` must not be behind the anchor.
+    /// header row.
     pub fn column(&self, place: isize) -> Option<&[u8]> {
         let header = self.header?;
         let before = self.before(place, usize::MAX);
         let start = before.len().checked_sub(before.iter().rev().position(|byte| *byte == b'\n')?)?;
-        header.column(before.get(start..)?)
+        let row = before.get(start..)?;
+        let ahead = usize::try_from(place).unwrap_or(0);
+        if ahead == 0 {
+            return header.column(row);
+        }
+        header.column(&[row, self.after.get(..ahead)?].concat())
     }
 }
 

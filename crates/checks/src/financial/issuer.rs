@@ -96,6 +96,12 @@ impl Issuers {
 /// Returns whether the check digit of ISO/IEC 7812-1 annex B is right.
 #[inline]
 pub fn luhn(digits: &[u8]) -> bool {
+    luhn_sum(digits).is_multiple_of(10)
+}
+
+/// Returns the sum that the check digit makes a multiple of ten.
+#[inline]
+pub(crate) fn luhn_sum(digits: &[u8]) -> u32 {
     const DOUBLED: [u8; 10] = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9];
     let mut sum = 0_u32;
     let mut pairs = digits.rchunks_exact(2);
@@ -106,5 +112,5 @@ pub fn luhn(digits: &[u8]) -> bool {
     if let [first] = pairs.remainder() {
         sum += u32::from(first.wrapping_sub(b'0'));
     }
-    sum.is_multiple_of(10)
+    sum
 }

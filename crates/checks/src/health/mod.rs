@@ -1,0 +1,7 @@
+//! Health data: identifiers of patients and providers, and documents about them.
+
+mod documents;
+mod identifiers;
+
+pub(crate) use documents::documents;
+pub(crate) use identifiers::identifiers;
