@@ -49,13 +49,18 @@ mod gzip;
 mod hex;
 mod layer;
 mod limits;
+mod made;
+mod mail;
 mod number;
+mod quoted;
 mod runs;
 mod sniff;
 mod source;
+mod sqlite;
 mod stream;
 mod tar;
 mod walk;
+mod xml;
 mod zip;
 
 pub use layer::{Layer, Relation, Sink};

@@ -3,10 +3,11 @@
 use crate::layer::{Layer, Relation, Sink};
 use crate::limits::Limits;
 use crate::number::{narrow, wide};
+use crate::quoted::Quoted;
 use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
-use crate::{ar, compressed, gzip, runs, tar, zip};
+use crate::{ar, compressed, gzip, mail, runs, sqlite, tar, xml, zip};
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -135,14 +136,23 @@ impl<'s> Walk<'s> {
             }
             Kind::Tar => tar::open(self, stream),
             Kind::Ar => ar::open(self, stream),
-            Kind::Zip | Kind::Deflate64 => {}
+            Kind::Mail => mail::open(self, stream),
+            Kind::Markup => xml::open(self, stream),
+            Kind::Percent => {
+                let (depth, at) = (stream.depth(), stream.position());
+                let plain = Quoted::percent(stream);
+                self.open(depth, ("percent", at), Relation::Rewritten, Box::new(plain));
+            }
+            Kind::Zip | Kind::Sqlite | Kind::SqliteLog | Kind::Deflate64 => {}
             Kind::Closed => self.note(Reason::Unsupported),
         }
     }
 
     fn enter_source(&self, kind: Kind, depth: usize, source: &mut dyn ReadAt) {
-        if kind == Kind::Zip {
-            zip::open(self, depth, source);
+        match kind {
+            Kind::Sqlite => sqlite::open(self, depth, source),
+            Kind::SqliteLog => sqlite::open_log(self, depth, source),
+            _ => zip::open(self, depth, source),
         }
     }
 
