@@ -52,6 +52,7 @@ mod limits;
 mod made;
 mod mail;
 mod number;
+mod pdf;
 mod quoted;
 mod runs;
 mod sniff;

@@ -1,7 +1,7 @@
 //! Tells from its first bytes what content is.
 
 use crate::number::{be32, le32, le64};
-use crate::{gzip, mail, sqlite, xml};
+use crate::{gzip, mail, pdf, sqlite, xml};
 
 /// Bytes of the beginning of a layer that are looked at.
 pub const HEAD_BYTES: usize = 4096;
@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Mail,
     /// XML or HTML whose text is split by its markup.
     Markup,
+    /// A PDF document.
+    Pdf,
     /// A `SQLite` database.
     Sqlite,
     /// A write-ahead log of `SQLite`.
@@ -48,7 +50,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether its parts refer to each other, so that it must be read in any order.
     pub(crate) fn in_any_order(self) -> bool {
-        matches!(self, Self::Zip | Self::Sqlite | Self::SqliteLog)
+        matches!(self, Self::Zip | Self::Pdf | Self::Sqlite | Self::SqliteLog)
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
         0x50..=0x5f if second == 0x2a && is_zstd(head) => return Some(Kind::Zstd),
         0x04 if le32(head, 0) == Some(0x184D_2204) => return Some(Kind::Lz4),
         b'S' if head.starts_with(sqlite::MAGIC) => return Some(Kind::Sqlite),
+        b'%' if head.starts_with(pdf::MAGIC) => return Some(Kind::Pdf),
         0x37 if sqlite::is_log(head) => return Some(Kind::SqliteLog),
         b'<' | 0xef | b' ' | b'\r' | b'\n' if xml::is_office(head) || (depth > 0 && xml::is_markup(head)) => {
             return Some(Kind::Markup);

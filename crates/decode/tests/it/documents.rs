@@ -128,3 +128,26 @@ fn percent_encoding_is_undone() {
     let encoded = text(2000).iter().fold(String::new(), encode);
     assert!(layer(encoded.as_bytes(), "percent") == text(2000));
 }
+
+#[test]
+fn the_text_of_a_page_is_opened() {
+    let file = python(
+        r"
+import base64, sys, zlib
+page = b'BT /F1 12 Tf 72 700 Td [(card 45) -20 (39 14)] TJ (88) Tj ET'
+old = b'BT (plain text) Tj ET'
+packed = zlib.compress(page)
+b = b'%PDF-1.4\n4 0 obj\n<< /Length ' + str(len(packed)).encode() + b' /Filter /FlateDecode >>\nstream\r\n' + packed
+b += b'\nendstream\nendobj\n5 0 obj\n<</Length 21>>\nstream\n' + old + b'\nendstream\nendobj\n'
+both = base64.a85encode(packed) + b'~>'
+b += b'6 0 obj\n<</Filter [/ASCII85Decode/FlateDecode]>>stream\n' + both + b'\nendstream\nendobj\n%%EOF\n'
+sys.stdout.buffer.write(b)",
+    );
+    let (seen, reasons) = layers(&file);
+    assert_eq!(reasons, []);
+    let texts: Vec<&str> =
+        seen.iter().filter(|seen| seen.trail.contains(" > text@")).map(|seen| of_text(&seen.bytes)).collect();
+    assert_eq!(texts, ["\ncard 4539 1488\n", "plain text\n", "\ncard 4539 1488\n"]);
+    let closed = [file.as_slice(), b"trailer << /Encrypt 9 0 R >>"].concat();
+    assert_eq!(layers(&closed).1, [airlock_model::Reason::Encrypted]);
+}
