@@ -1,7 +1,7 @@
 //! Tells from its first bytes what content is.
 
-use crate::gzip;
 use crate::number::{be32, le32, le64};
+use crate::{gzip, mail, pdf, sqlite, xml};
 
 /// Bytes of the beginning of a layer that are looked at.
 pub const HEAD_BYTES: usize = 4096;
@@ -31,6 +31,18 @@ pub(crate) enum Kind {
     Tar,
     /// The archive format of Unix libraries and Debian packages.
     Ar,
+    /// A mail or a mailbox.
+    Mail,
+    /// XML or HTML whose text is split by its markup.
+    Markup,
+    /// A PDF document.
+    Pdf,
+    /// A `SQLite` database.
+    Sqlite,
+    /// A write-ahead log of `SQLite`.
+    SqliteLog,
+    /// Nearly every character outside of words is percent-encoded.
+    Percent,
     /// A container that is known and not opened.
     Closed,
 }
@@ -38,7 +50,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether its parts refer to each other, so that it must be read in any order.
     pub(crate) fn in_any_order(self) -> bool {
-        matches!(self, Self::Zip)
+        matches!(self, Self::Zip | Self::Pdf | Self::Sqlite | Self::SqliteLog)
     }
 }
 
@@ -60,7 +72,7 @@ const CLOSED: &[(usize, &[u8])] = &[
 ];
 
 /// Returns what content that begins with `head` can be opened as. `depth` is 0 for a file.
-pub(crate) fn sniff(head: &[u8], _depth: usize) -> Option<Kind> {
+pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
     let second = *head.get(1)?;
     match *head.first()? {
         0x1f if second == 0x8b && is_gzip(head) => return Some(Kind::Gzip),
@@ -72,13 +84,37 @@ pub(crate) fn sniff(head: &[u8], _depth: usize) -> Option<Kind> {
         0x28 if is_zstd(head) => return Some(Kind::Zstd),
         0x50..=0x5f if second == 0x2a && is_zstd(head) => return Some(Kind::Zstd),
         0x04 if le32(head, 0) == Some(0x184D_2204) => return Some(Kind::Lz4),
+        b'S' if head.starts_with(sqlite::MAGIC) => return Some(Kind::Sqlite),
+        b'%' if head.starts_with(pdf::MAGIC) => return Some(Kind::Pdf),
+        0x37 if sqlite::is_log(head) => return Some(Kind::SqliteLog),
+        b'<' | 0xef | b' ' | b'\r' | b'\n' if xml::is_office(head) || (depth > 0 && xml::is_markup(head)) => {
+            return Some(Kind::Markup);
+        }
+        b'A'..=b'Z' | b'a'..=b'z' if mail::is_mail(head) => return Some(Kind::Mail),
         0x21 if head.starts_with(b"!<arch>\n") => return Some(Kind::Ar),
         _ => {}
     }
     if CLOSED.iter().any(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))) {
         return Some(Kind::Closed);
     }
-    crate::tar::is_header(head).then_some(Kind::Tar)
+    if crate::tar::is_header(head) {
+        return Some(Kind::Tar);
+    }
+    is_percent(head).then_some(Kind::Percent)
+}
+
+/// Whether at least one byte in sixteen is a percent sign with two hexadecimal digits behind it.
+fn is_percent(head: &[u8]) -> bool {
+    const MARKS_MIN: usize = 8;
+    let few = head.get(..HEAD_BYTES / 8).unwrap_or(head);
+    if memchr::memchr(b'%', few).is_none() {
+        return false;
+    }
+    let marks = head.windows(3).filter(|three| match three {
+        [b'%', high, low] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        _ => false,
+    });
+    marks.count() >= MARKS_MIN.max(head.len() / 16)
 }
 
 /// RFC 1952, section 2.3: deflate is the only method, and three flags are reserved.

@@ -3,10 +3,11 @@
 use crate::layer::{Layer, Relation, Sink};
 use crate::limits::Limits;
 use crate::number::{narrow, wide};
+use crate::quoted::Quoted;
 use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
-use crate::{ar, compressed, gzip, runs, tar, zip};
+use crate::{ar, compressed, gzip, mail, pdf, runs, sqlite, tar, xml, zip};
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -86,9 +87,21 @@ impl<'s> Walk<'s> {
     pub(crate) fn open(
         &self,
         depth: usize,
+        place: (&str, u64),
+        relation: Relation,
+        source: Box<dyn Read + '_>,
+    ) {
+        self.open_by(depth, place, relation, source, &mut |stream| self.enter(stream));
+    }
+
+    /// Opens a layer, and lets `enter` open what is in it.
+    pub(crate) fn open_by(
+        &self,
+        depth: usize,
         (name, at): (&str, u64),
         relation: Relation,
         source: Box<dyn Read + '_>,
+        enter: &mut dyn FnMut(&mut Stream<'_, 's>),
     ) {
         let inner = depth.saturating_add(1);
         let members = self.members_left.get().checked_sub(1);
@@ -99,7 +112,7 @@ impl<'s> Walk<'s> {
         self.members_left.set(members);
         self.sink.borrow_mut().open(&Layer { name, at, depth: inner, relation });
         let mut stream = Stream::new(self, inner, source);
-        self.enter(&mut stream);
+        enter(&mut stream);
         stream.drain();
         self.sink.borrow_mut().close();
     }
@@ -135,14 +148,24 @@ impl<'s> Walk<'s> {
             }
             Kind::Tar => tar::open(self, stream),
             Kind::Ar => ar::open(self, stream),
-            Kind::Zip | Kind::Deflate64 => {}
+            Kind::Mail => mail::open(self, stream),
+            Kind::Markup => xml::open(self, stream),
+            Kind::Percent => {
+                let (depth, at) = (stream.depth(), stream.position());
+                let plain = Quoted::percent(stream);
+                self.open(depth, ("percent", at), Relation::Rewritten, Box::new(plain));
+            }
+            Kind::Zip | Kind::Pdf | Kind::Sqlite | Kind::SqliteLog | Kind::Deflate64 => {}
             Kind::Closed => self.note(Reason::Unsupported),
         }
     }
 
     fn enter_source(&self, kind: Kind, depth: usize, source: &mut dyn ReadAt) {
-        if kind == Kind::Zip {
-            zip::open(self, depth, source);
+        match kind {
+            Kind::Pdf => pdf::open(self, depth, source),
+            Kind::Sqlite => sqlite::open(self, depth, source),
+            Kind::SqliteLog => sqlite::open_log(self, depth, source),
+            _ => zip::open(self, depth, source),
         }
     }
 
