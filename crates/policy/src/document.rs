@@ -121,6 +121,17 @@ pub enum FreeSpace {
     Drop,
 }
 
+/// What to do with what lies inside of files: archives, documents, mails, databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Containers {
+    /// Inspect such files as they are stored, and count them as `unscannable: unsupported`.
+    Leave,
+    /// Open and inspect it. The stricter of the two: more is seen.
+    #[default]
+    Open,
+}
+
 /// When a file's bytes may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -156,6 +167,9 @@ pub struct Document {
     pub metadata: Action,
     /// What to do with free space.
     pub free_space: FreeSpace,
+    /// What to do with what lies inside of files; it is opened when left out.
+    #[serde(default)]
+    pub containers: Containers,
     /// When a file may be sent.
     pub release: Release,
 }

@@ -5,7 +5,7 @@
 //! union with the covered rules taken out: commutative, associative, idempotent and
 //! never weaker than either side, which the property tests below hold it to.
 
-use crate::document::{Document, FreeSpace, Release, Rule, Unscannable};
+use crate::document::{Containers, Document, FreeSpace, Release, Rule, Unscannable};
 use airlock_model::Action;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -33,6 +33,7 @@ pub struct Effective {
     pub(crate) unscannable: Unscannable,
     pub(crate) metadata: Action,
     pub(crate) free_space: FreeSpace,
+    pub(crate) containers: Containers,
     pub(crate) release: Release,
 }
 
@@ -48,6 +49,7 @@ impl Effective {
             unscannable: document.unscannable,
             metadata: document.metadata,
             free_space: document.free_space,
+            containers: document.containers,
             release: document.release,
         }
     }
@@ -58,6 +60,7 @@ impl Effective {
             unscannable: self.unscannable.stricter(other.unscannable),
             metadata: self.metadata.max(other.metadata),
             free_space: self.free_space.max(other.free_space),
+            containers: self.containers.max(other.containers),
             release: self.release.min(other.release),
         }
     }
@@ -73,6 +76,11 @@ impl Effective {
     /// Returns what is to be done with free space.
     pub fn free_space(&self) -> FreeSpace {
         self.free_space
+    }
+
+    /// Returns what is to be done with what lies inside of files.
+    pub fn containers(&self) -> Containers {
+        self.containers
     }
 
     /// Returns the rules, sorted, none covered by another.
@@ -154,11 +162,12 @@ mod tests {
     }
 
     fn document() -> impl Strategy<Value = Document> {
-        (proptest::collection::vec(rule(), 0..6), action(), action(), any::<bool>()).prop_map(
-            |(rules, encrypted, limit, drop)| Document {
+        (proptest::collection::vec(rule(), 0..6), action(), action(), any::<(bool, bool)>()).prop_map(
+            |(rules, encrypted, limit, (drop, leave))| Document {
                 rules,
                 unscannable: Unscannable { encrypted, limit, ..Document::default().unscannable },
                 free_space: if drop { FreeSpace::Drop } else { FreeSpace::Scan },
+                containers: if leave { Containers::Leave } else { Containers::Open },
                 ..Document::default()
             },
         )

@@ -30,6 +30,8 @@ mod effective;
 mod judge;
 
 pub use cleared::{Changed, Chunk, Clearance, Cleared};
-pub use document::{DEFAULT_YAML, Document, Error, FreeSpace, OnFail, Release, Rule, Scope, Unscannable};
+pub use document::{
+    Containers, DEFAULT_YAML, Document, Error, FreeSpace, OnFail, Release, Rule, Scope, Unscannable,
+};
 pub use effective::{Effective, PolicyDigest};
 pub use judge::{Judgement, Object, Tally};

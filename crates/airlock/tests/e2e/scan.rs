@@ -136,3 +136,24 @@ fn a_flood_of_findings_is_a_limit() {
     assert_eq!(u64_of(&json["coverage"]["unscannable"]["limit"]), text.len() as u64);
     assert_eq!(json["findings"].as_array().expect("findings").len(), 20_000);
 }
+
+/// A policy may leave containers as they are; they count as unsupported then, never as clean, and a
+/// memo of such a scan is no answer to one that opens them.
+#[test]
+fn containers_that_are_left_are_not_clean() {
+    let bench = Bench::new();
+    let folder = bench.path("folder");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let value = airlock_testkit::values::pan(airlock_testkit::values::Brand::Visa, &mut Rng::new(3));
+    std::fs::write(folder.join("cards.csv"), format!("name,card number\nRuth Roe,{value}\n")).expect("write");
+    std::fs::write(folder.join("text"), "nothing\n".repeat(100)).expect("write");
+    let packed = std::process::Command::new("gzip").arg(folder.join("cards.csv")).status().expect("gzip");
+    assert!(packed.success());
+    let leave = bench.policy("leave.yaml", &[("containers: open", "containers: leave")]);
+    let left = bench.airlock("scan").arg(&folder).arg("--policy").arg(&leave).expect(0).json();
+    assert!(left["findings"].as_array().expect("findings").is_empty());
+    assert!(u64_of(&left["coverage"]["unscannable"]["unsupported"]) > 0, "{}", left["coverage"]);
+    let opened = bench.airlock("scan").arg(&folder).expect(3).json();
+    assert_eq!(opened["findings"][0]["path"], "/cards.csv.gz");
+    assert_eq!(u64_of(&opened["coverage"]["unscannable"]["unsupported"]), 0);
+}

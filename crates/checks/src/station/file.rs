@@ -6,7 +6,8 @@ use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
 use crate::malware::{ObjectHasher, hash_match};
 use airlock_decode::Screen;
-use airlock_model::{ContentHash, Place};
+use airlock_model::{ContentHash, Place, Reason};
+use airlock_policy::Containers;
 use std::sync::atomic::Ordering;
 
 /// How far a file is scanned.
@@ -77,10 +78,12 @@ impl Worker<'_> {
             self.matches.extend(names.iter().map(|name| hash_match(engine, name, place.size)));
         }
         let plain = std::mem::take(&mut self.matches);
-        if !stream.wanted && !stream.screen.found() {
+        let left = stream.wanted && self.policy.containers() == Containers::Leave;
+        if left || !stream.wanted && !stream.screen.found() {
             let findings = plain.iter().map(|found| self.finding(place, found, true)).collect();
             self.matches = plain;
-            return Inspected { findings, ..Inspected::default() };
+            let unscannable = left.then_some(Reason::Unsupported).into_iter().collect();
+            return Inspected { findings, unscannable, ..Inspected::default() };
         }
         let (rules, mut scanners) = (self.rules, std::mem::take(&mut self.inner_scanners));
         let mut source = FileSource::new(self, place, pieces);

@@ -35,7 +35,7 @@ const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
     pub(super) rules: &'a Rules,
-    policy: &'a Effective,
+    pub(super) policy: &'a Effective,
     site: Site,
     space: &'a Space,
     survey: &'a Survey,
