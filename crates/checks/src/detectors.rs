@@ -67,6 +67,19 @@ pub const RULES: &[(&str, &str)] = &[
     ("regulated/national_id:za_id", include_str!("../../../rules/regulated/national_id/za_id.yaml")),
     ("regulated/us_itin", include_str!("../../../rules/regulated/us_itin.yaml")),
     ("regulated/us_ssn", include_str!("../../../rules/regulated/us_ssn.yaml")),
+    ("secrets/aws_key", include_str!("../../../rules/secrets/aws_key.yaml")),
+    ("secrets/azure_storage_key", include_str!("../../../rules/secrets/azure_storage_key.yaml")),
+    ("secrets/github_token", include_str!("../../../rules/secrets/github_token.yaml")),
+    ("secrets/gitlab_token", include_str!("../../../rules/secrets/gitlab_token.yaml")),
+    ("secrets/google_api_key", include_str!("../../../rules/secrets/google_api_key.yaml")),
+    ("secrets/jwt", include_str!("../../../rules/secrets/jwt.yaml")),
+    ("secrets/kubeconfig", include_str!("../../../rules/secrets/kubeconfig.yaml")),
+    ("secrets/netrc", include_str!("../../../rules/secrets/netrc.yaml")),
+    ("secrets/npm_token", include_str!("../../../rules/secrets/npm_token.yaml")),
+    ("secrets/password_hash", include_str!("../../../rules/secrets/password_hash.yaml")),
+    ("secrets/pypi_token", include_str!("../../../rules/secrets/pypi_token.yaml")),
+    ("secrets/slack_token", include_str!("../../../rules/secrets/slack_token.yaml")),
+    ("secrets/stripe_key", include_str!("../../../rules/secrets/stripe_key.yaml")),
     ("secrets/private_key", include_str!("../../../rules/secrets/private_key.yaml")),
     ("malware/eicar", include_str!("../../../rules/malware/eicar.yaml")),
 ];
@@ -91,7 +104,8 @@ pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
         .chain(crate::financial::statements())
         .chain(crate::health::identifiers())
         .chain(crate::health::documents())
-        .chain(crate::regulated::national_ids());
+        .chain(crate::regulated::national_ids())
+        .chain(crate::secrets::tokens());
     all.filter(|detector| wanted(detector.name())).collect()
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Such four bytes are called a *gram*. Each shape holds one of a few grams of byte
 //! classes; each literal is represented by four bytes in a row of it that are rare in
-//! real data, by themselves and among those of other literals. Grams are dealt to eight buckets. For each place in a gram, a
-//! byte stands for the set of buckets that may hold it there, looked up by its low and
+//! real data, by themselves and among those of other literals. Grams are dealt to
+//! buckets, eight to a table. For each place in a gram, a byte stands for the set of buckets that may hold it there, looked up by its low and
 //! its high half; the sets of four bytes in a row meet only where some gram may be.
 //! (Known as Teddy, from the Hyperscan library: Wang et al., NSDI 2019, section 5.)
 
@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 /// Bytes of a gram.
 pub(crate) const GRAM_BYTES: usize = 4;
 
-/// Buckets that the grams of literals are dealt to.
+/// Buckets of a table that the grams of literals are dealt to.
 const BUCKETS: usize = 8 - SHAPES.len();
 
 /// The bits of the buckets of shapes.
@@ -129,17 +129,17 @@ fn union(places: &Places, gram: &Gram) -> Places {
     union
 }
 
-/// Chooses one of each list of grams and deals them to buckets so that little passes by
-/// chance: each in turn goes where it adds least, and once all are dealt they are gone
-/// over again.
-fn deal(choices: &[Vec<Gram>]) -> [Vec<Gram>; BUCKETS] {
+/// Chooses one of each list of grams and deals them to `count` buckets so that little
+/// passes by chance: each in turn goes where it adds least, and once all are dealt they
+/// are gone over again.
+fn deal(choices: &[Vec<Gram>], count: usize) -> Vec<Vec<Gram>> {
     let mut dealt: Vec<Option<(Gram, usize)>> = vec![None; choices.len()];
     for _ in 0..ROUNDS {
         for (index, grams) in choices.iter().enumerate() {
             if let Some(slot) = dealt.get_mut(index) {
                 *slot = None;
             }
-            let mut buckets = [Places::default(); BUCKETS];
+            let mut buckets = vec![Places::default(); count];
             for (gram, bucket) in dealt.iter().flatten() {
                 if let Some(places) = buckets.get_mut(*bucket) {
                     *places = union(places, gram);
@@ -160,7 +160,7 @@ fn deal(choices: &[Vec<Gram>]) -> [Vec<Gram>; BUCKETS] {
             }
         }
     }
-    let mut buckets: [Vec<Gram>; BUCKETS] = Default::default();
+    let mut buckets = vec![Vec::new(); count];
     for (gram, bucket) in dealt.into_iter().flatten() {
         if let Some(bucket) = buckets.get_mut(bucket) {
             bucket.push(gram);
@@ -169,15 +169,17 @@ fn deal(choices: &[Vec<Gram>]) -> [Vec<Gram>; BUCKETS] {
     buckets
 }
 
-/// The tables by which grams are found.
+/// Grams that one table finds well. With more, a second one costs less than what a
+/// single one would let through.
+const TABLE_GRAMS: usize = 24;
+
+/// What grams are looked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Grams {
-    /// For each place in a gram, the buckets of the low halves of a byte.
-    pub(crate) low: [[u8; 16]; GRAM_BYTES],
-    /// The same for the high halves.
-    pub(crate) high: [[u8; 16]; GRAM_BYTES],
-    /// Grams of literals by bucket; the first of these has the bit after [`SHAPE_BITS`].
-    buckets: [Vec<Gram>; BUCKETS],
+    /// Those of shapes, and of literals.
+    pub(crate) first: Table,
+    /// Those of more literals.
+    pub(crate) second: Option<Table>,
 }
 
 impl Grams {
@@ -191,21 +193,42 @@ impl Grams {
                 choices.push(grams(literal, index, true));
             }
         }
-        let buckets = deal(&choices);
-        let halves = buckets
-            .each_ref()
-            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)));
-        let mut tables = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
-        let of_shapes = if shapes { SHAPES } else { Default::default() };
-        for (bucket, places) in of_shapes.iter().chain(&halves).enumerate() {
-            for ((halves, low), high) in places.iter().zip(&mut tables.low).zip(&mut tables.high) {
+        let shapes = if shapes { SHAPES } else { Default::default() };
+        let two = choices.len() > TABLE_GRAMS;
+        let mut first = deal(&choices, if two { BUCKETS.saturating_mul(2) } else { BUCKETS });
+        let second = first.split_off(BUCKETS);
+        let second = two.then(|| Table::new(Default::default(), second));
+        Self { first: Table::new(shapes, first), second }
+    }
+}
+
+/// By which grams are found.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    /// For each place in a gram, the buckets of the low halves of a byte.
+    pub(crate) low: [[u8; 16]; GRAM_BYTES],
+    /// The same for the high halves.
+    pub(crate) high: [[u8; 16]; GRAM_BYTES],
+    /// Grams of literals by bucket; the first of these has the bit after [`SHAPE_BITS`].
+    buckets: Vec<Vec<Gram>>,
+}
+
+impl Table {
+    fn new(shapes: [Places; SHAPES.len()], buckets: Vec<Vec<Gram>>) -> Self {
+        let halves: Vec<Places> = buckets
+            .iter()
+            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)))
+            .collect();
+        let mut table = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
+        for (bucket, places) in shapes.iter().chain(&halves).enumerate() {
+            for ((halves, low), high) in places.iter().zip(&mut table.low).zip(&mut table.high) {
                 for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
                     *low |= u8::from(halves.low >> half & 1 == 1) << bucket;
                     *high |= u8::from(halves.high >> half & 1 == 1) << bucket;
                 }
             }
         }
-        tables
+        table
     }
 
     /// Returns the buckets of which a gram may end at each byte of `block`. `last` is

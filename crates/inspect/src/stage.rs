@@ -110,14 +110,10 @@ const KINDS: usize = Anchor::ALL.len() + 1;
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled once per instruction set")]
 pub(crate) fn candidates(c: Classes, at: u64, shapes: u32, out: &mut Vec<Candidate>) {
-    let mut found = [0; KINDS];
-    let mut any = 0;
+    let mut found = Found { kinds: [(0, 0); KINDS], count: 0 };
     let mut keep = |anchor: Anchor, bits: u64| {
-        let bits = if shapes & anchor.bit() == 0 { 0 } else { bits & MIDDLE };
-        any |= bits;
-        let place = usize::try_from(anchor.bit().trailing_zeros()).unwrap_or(0);
-        if let Some(slot) = found.get_mut(place) {
-            *slot = bits;
+        if shapes & anchor.bit() != 0 {
+            found.add(bits & MIDDLE, anchor.bit());
         }
     };
     let two = c.digit & (c.digit >> 1);
@@ -132,14 +128,46 @@ pub(crate) fn candidates(c: Classes, at: u64, shapes: u32, out: &mut Vec<Candida
         let behind = (c.digit << 1) | (c.dash << 1) & (c.digit << 2);
         keep(Anchor::CodeTail, pair & behind & !(alnum >> 4));
     }
-    let wide = if c.zero == 0 { 0 } else { wide(c) & MIDDLE };
-    if any | wide == 0 {
-        return;
+    if c.zero != 0 {
+        found.add(wide(c) & MIDDLE, WIDE);
     }
-    if let Some(slot) = found.last_mut() {
-        *slot = wide;
+    if found.count > 0 {
+        found.report(at, out);
     }
-    report(&found, at, out);
+}
+
+/// The kinds of candidate in a window, and where they are.
+struct Found {
+    kinds: [(u64, u32); KINDS],
+    count: usize,
+}
+
+impl Found {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a compare, mostly")]
+    fn add(&mut self, bits: u64, kind: u32) {
+        if bits == 0 {
+            return;
+        }
+        if let Some(slot) = self.kinds.get_mut(self.count) {
+            *slot = (bits, kind);
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    /// Adds candidates in order of position.
+    #[inline(never)]
+    fn report(&self, at: u64, out: &mut Vec<Candidate>) {
+        let kinds = self.kinds.get(..self.count).unwrap_or_default();
+        let mut any = kinds.iter().fold(0, |any, (bits, _)| any | bits);
+        while any != 0 {
+            let bit = any & any.wrapping_neg();
+            let place = u64::from(any.trailing_zeros());
+            any ^= bit;
+            let set = kinds.iter().filter(|(bits, _)| bits & bit != 0).fold(0, |set, (_, kind)| set | kind);
+            insert(out, Candidate { at: at.wrapping_add(place), kinds: set });
+        }
+    }
 }
 
 /// Works out the shapes that begin with a digit. `two` has the first of two digits.
@@ -201,27 +229,6 @@ fn wide(c: Classes) -> u64 {
     number | pair
 }
 
-/// Adds candidates in order of position; the place of a kind in the list is its bit,
-/// but the last is [`WIDE`].
-#[inline(never)]
-fn report(kinds: &[u64; KINDS], at: u64, out: &mut Vec<Candidate>) {
-    let mut any = kinds.iter().fold(0, |any, bits| any | bits);
-    while any != 0 {
-        let bit = any & any.wrapping_neg();
-        let place = u64::from(any.trailing_zeros());
-        any ^= bit;
-        let mut set = 0_u32;
-        let (shapes, wide) = kinds.split_at(Anchor::ALL.len());
-        for bits in shapes.iter().rev() {
-            set = (set << 1) | u32::from(bits & bit != 0);
-        }
-        if wide.iter().any(|bits| bits & bit != 0) {
-            set |= WIDE;
-        }
-        insert(out, Candidate { at: at.wrapping_add(place), kinds: set });
-    }
-}
-
 /// Adds a candidate so that the list stays in order of position.
 #[inline]
 pub(crate) fn insert(out: &mut Vec<Candidate>, candidate: Candidate) {
@@ -240,6 +247,7 @@ mod tests {
     use crate::literal::Literal;
     use crate::simd::{Isa, scan};
     use proptest::prelude::*;
+    use std::sync::LazyLock;
 
     /// Bytes that make shapes, and bytes that break them.
     fn shapes() -> impl Strategy<Value = Vec<u8>> {
@@ -254,7 +262,8 @@ mod tests {
             "[A-Z]{2,6}[0-9]{2}[A-Z0-9]{2,6}".prop_map(String::into_bytes),
             "[0-9][A-Z][A-Z0-9][0-9]-?[A-Z][0-9]{2}-?[A-Z]{2}[0-9]{2}".prop_map(String::into_bytes),
             Just(vec![0; 70]),
-            "(AKIA|xoxb-|resourceType|RESOURCEtype|rceType|MSH[|]|Type)".prop_map(String::into_bytes),
+            "(AKIA|xoxb-|resourceType|RESOURCEtype|rceType|MSH[|]|Type|[a-z]_Q[a-z][+])"
+                .prop_map(String::into_bytes),
             Just(vec![0x1f, 0x8b, 8]),
             proptest::collection::vec(any::<u8>(), 0..40),
             "[ -~]{0,40}".prop_map(String::into_bytes),
@@ -264,15 +273,24 @@ mod tests {
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }
 
-    fn literals() -> [Literal; 5] {
-        [
+    /// So many literals that they need two tables.
+    fn literals() -> Vec<Literal> {
+        let few = [
             Literal::new(b"AKIA").wide(),
             Literal::new(b"resourceType").any_case().wide(),
             Literal::new(b"\x1f\x8b\x08"),
             Literal::new(b"xoxb-"),
             Literal::new(b"MSH|").wide(),
-        ]
+        ];
+        let more = (b'a'..=b'z').filter_map(|letter| Literal::owned(vec![letter, b'_', b'Q', letter, b'+']));
+        few.into_iter().chain(more).collect()
     }
+
+    static WANTED: LazyLock<Wanted> = LazyLock::new(|| {
+        let grams = Grams::new(true, &literals());
+        assert!(grams.second.is_some());
+        Wanted { shapes: (1 << Anchor::ALL.len()) - 1, grams }
+    });
 
     /// What one instruction set finds, with the end padded as the scanner does.
     fn run(isa: Isa, bytes: &[u8]) -> Vec<Candidate> {
@@ -283,10 +301,9 @@ mod tests {
         // Two calls, so that the state between calls is used.
         let (blocks, _) = padded.as_chunks::<BLOCK_BYTES>();
         let (first, second) = blocks.split_at(blocks.len() / 2);
-        let wanted = Wanted { shapes: (1 << Anchor::ALL.len()) - 1, grams: Grams::new(true, &literals()) };
-        scan(isa, &mut stage, first, 0, &wanted, &mut out);
+        scan(isa, &mut stage, first, 0, &WANTED, &mut out);
         let at = u64::try_from(first.len() * 64).unwrap();
-        scan(isa, &mut stage, second, at, &wanted, &mut out);
+        scan(isa, &mut stage, second, at, &WANTED, &mut out);
         out
     }
 
@@ -295,6 +312,7 @@ mod tests {
         for isa in Isa::all() {
             assert_eq!(run(isa, bytes), expected, "{isa:?}");
         }
+        let wanted_literals = literals();
         // The definition of the anchors, position by position.
         for at in 0..bytes.len() {
             let wanted = Anchor::ALL.into_iter().filter(|anchor| anchor.holds(&bytes[..at], &bytes[at..]));
@@ -304,7 +322,7 @@ mod tests {
             let found = here().find(|candidate| candidate.kinds & LITERAL == 0);
             let found = found.map_or(0, |candidate| candidate.kinds);
             assert_eq!(found & !WIDE, wanted, "at {at}");
-            for (index, literal) in literals().iter().enumerate() {
+            for (index, literal) in wanted_literals.iter().enumerate() {
                 let kinds = LITERAL | u32::try_from(index).unwrap();
                 let seen = |kinds: u32| here().any(|candidate| candidate.kinds == kinds);
                 assert!(!literal.starts(&bytes[at..]) || seen(kinds), "{literal:?} at {at}");

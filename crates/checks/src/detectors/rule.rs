@@ -28,7 +28,8 @@ pub struct Rule<D> {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// The text. `{eicar}` and `{key}` stand for what no file may contain.
+    /// The text. `{eicar}` and `{key}` stand for what no file may contain, and `{+}` for
+    /// nothing: it breaks up what others would take for a token.
     pub text: String,
     /// The level of the surest match.
     pub confidence: Level,

@@ -147,6 +147,9 @@ fn es_dni(anchor: Anchor, window: &Window<'_>) -> Option<Identifier> {
     let dash = usize::from(window.get(digits) == Some(b'-'));
     let dash_index = isize::try_from(dash).ok()?;
     let letter = window.get(digits + dash_index)?.to_ascii_uppercase();
+    if !letter.is_ascii_uppercase() {
+        return None;
+    }
     let foreign = match (anchor, window.get(-1)) {
         (Anchor::EightRun, _) => None,
         (_, Some(letter @ b'X'..=b'Z')) => Some(letter - b'X'),
@@ -213,6 +216,9 @@ fn pl_pesel(_: Anchor, window: &Window<'_>) -> Option<Identifier> {
 }
 
 fn se_pnr(anchor: Anchor, window: &Window<'_>) -> Option<Identifier> {
+    if anchor == Anchor::EightRun && window.get(8) != Some(b'-') {
+        return None;
+    }
     let length = match anchor {
         Anchor::TenRun => (10, 10),
         Anchor::TwelveRun => (12, 12),
@@ -220,8 +226,7 @@ fn se_pnr(anchor: Anchor, window: &Window<'_>) -> Option<Identifier> {
     };
     let found = Identifier::read(window, 0, length.0, length.1)?;
     let text = found.text();
-    let dashed = anchor != Anchor::EightRun || window.get(8) == Some(b'-') && text.len() == 12;
-    if !dashed || !text.iter().all(u8::is_ascii_digit) {
+    if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let short = &text[text.len().checked_sub(10)?..];

@@ -1,10 +1,10 @@
-//! The vector twins of [`Grams::portable`].
+//! The vector twins of [`Table::portable`].
 //!
 //! Each keeps what the first three places of a gram said about the block before, and
 //! moves it in at the front, so that every byte sees the three before it.
 
 use super::{BLOCK_BYTES, Block, Ends};
-use crate::grams::{GRAM_BYTES, Grams, SHAPE_BITS};
+use crate::grams::{GRAM_BYTES, SHAPE_BITS, Table};
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_alignr_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8, _mm_srli_epi16,
@@ -34,7 +34,7 @@ pub(super) struct Ssse3 {
 impl Ssse3 {
     #[inline]
     #[target_feature(enable = "ssse3")]
-    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+    pub(super) fn new(grams: &Table, last: &Block) -> Self {
         let zero = _mm_setzero_si128();
         let (low, high) = (grams.low.each_ref().map(|t| table(t)), grams.high.each_ref().map(|t| table(t)));
         let mut teddy = Self { low, high, last: [zero; 3], found: [zero; 4] };
@@ -109,7 +109,7 @@ pub(super) struct Avx2 {
 impl Avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+    pub(super) fn new(grams: &Table, last: &Block) -> Self {
         let zero = _mm256_setzero_si256();
         let twice = |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(table(bytes));
         let low = grams.low.each_ref().map(twice);
@@ -190,7 +190,7 @@ pub(super) struct Avx512 {
 impl Avx512 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
+    pub(super) fn new(grams: &Table, last: &Block) -> Self {
         let zero = _mm512_setzero_si512();
         let low = grams.low.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
         let high = grams.high.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
