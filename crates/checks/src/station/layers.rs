@@ -73,6 +73,28 @@ pub(super) fn inspect_layers<'r>(
     source: &mut dyn ReadAt,
     plain: Vec<Match>,
 ) -> Layered {
+    let limits = Limits::for_file(source.size());
+    inspect_by(rules, scanners, plain, |layers| airlock_decode::open(source, &limits, layers))
+}
+
+/// Opens what begins at a block of space that no file owns. Blocks begin at `blocks.0`, each of
+/// them with `blocks.1` bytes.
+pub(super) fn inspect_remains<'r>(
+    rules: &'r Rules,
+    scanners: &mut Vec<Scanner<'r>>,
+    bytes: &[u8],
+    blocks: (usize, usize),
+) -> Layered {
+    let limits = Limits::for_file(bytes.len() as u64);
+    inspect_by(rules, scanners, Vec::new(), |layers| airlock_decode::carve(bytes, blocks, &limits, layers))
+}
+
+fn inspect_by<'r>(
+    rules: &'r Rules,
+    scanners: &mut Vec<Scanner<'r>>,
+    plain: Vec<Match>,
+    open: impl FnOnce(&mut dyn Sink) -> BTreeSet<Reason>,
+) -> Layered {
     let root = Open {
         trail: Arc::from(""),
         at: 0,
@@ -84,8 +106,7 @@ pub(super) fn inspect_layers<'r>(
         told: Vec::new(),
     };
     let mut layers = Layers { rules, scanners, open: vec![root], inner: Vec::new(), count: 0 };
-    let limits = Limits::for_file(source.size());
-    let unscannable = airlock_decode::open(source, &limits, &mut layers);
+    let unscannable = open(&mut layers);
     let mut root = layers.open.pop().expect("the root stays open");
     let mut inner = layers.inner;
     let told = settle(&mut root.matches, std::mem::take(&mut root.told));
