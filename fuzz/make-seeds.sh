@@ -52,3 +52,16 @@ qemu-img convert -O vmdk -o subformat=streamOptimized "$work/raw" seeds/image_vm
 # The blocks of VHD are MiB large, and so are the headers of VHDX and VDI: too much for a seed.
 qemu-img convert -O vpc "$work/empty" seeds/image_vhd/empty
 printf raw > seeds/image_raw/raw
+
+mkdir -p seeds/compressed seeds/zip seeds/pdf seeds/sqlite seeds/mail
+for tool in gzip bzip2 xz zstd lz4; do "$tool" -c < "$work/tree/a/nine" > "seeds/compressed/$tool"; done
+tar -cf - -C "$work/tree" one a | gzip -n > seeds/compressed/tar
+{ printf 'some text\n'; seq 200 | base64; } > seeds/compressed/base64
+(cd "$work/tree" && zip -q -r - one a) > seeds/zip/deflate
+(cd "$work/tree" && zip -q -0 - one a/nine) > seeds/zip/stored
+printf '%%PDF-1.4\n4 0 obj\n<</Length 40>>\nstream\nBT /F1 9 Tf 1 2 Td [(a) -200 <62>] TJ ET\nendstream\nendobj\n' > seeds/pdf/plain
+rm -f "$work/db"; python3 -c "import sqlite3, sys
+c = sqlite3.connect(sys.argv[1]); c.execute('create table t(id integer primary key, a text)')
+c.executemany('insert into t values(?, ?)', [(i, 'x' * i) for i in range(60)]); c.execute('create index i on t(a)'); c.commit()" "$work/db"
+cp "$work/db" seeds/sqlite/small
+printf 'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="b"\n\n--b\nContent-Transfer-Encoding: base64\n\nYWJj\n--b\n\nx\n--b--\n' > seeds/mail/parts

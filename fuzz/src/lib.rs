@@ -12,6 +12,7 @@
 //! `make-seeds.sh` makes such inputs from images that the real tools make.
 #![forbid(unsafe_code)]
 
+use airlock_decode::{Layer, Limits, Sink};
 use airlock_disk::{BlockSource, Error, Format, OpenOptions, Span, SpanKind};
 use airlock_guest::survey;
 use airlock_model::{Codec, invariant};
@@ -196,4 +197,50 @@ pub fn descriptor(input: &[u8], name: &str) {
     std::fs::write(&path, input).expect("a temporary file");
     let _ = airlock_bundle::open(&path, &airlock_bundle::Options::default());
     std::fs::remove_dir_all(&folder).expect("a temporary folder");
+}
+
+/// Opens content and what is in it, as a file and as what is left of one.
+pub fn layers(input: &[u8]) {
+    const BYTES: u64 = 4 << 20;
+    let limits = Limits { bytes: BYTES, ..Limits::for_file(0) };
+    for carved in [false, true] {
+        let mut count = Count::default();
+        let mut source = input;
+        if carved {
+            airlock_decode::carve(input, (0, 512), &limits, &mut count);
+        } else {
+            airlock_decode::open(&mut source, &limits, &mut count);
+        }
+        assert!(count.bytes <= BYTES && count.depth == 0, "within limits, and every layer closed");
+    }
+}
+
+/// Counts layers and bytes.
+#[derive(Default)]
+struct Count {
+    depth: usize,
+    bytes: u64,
+}
+
+impl Sink for Count {
+    fn open(&mut self, layer: &Layer<'_>) {
+        self.depth += 1;
+        assert!(layer.depth == self.depth && self.depth <= 8);
+    }
+
+    fn feed(&mut self, depth: usize, bytes: &[u8]) {
+        assert!((1..=self.depth).contains(&depth), "a layer that is open");
+        self.bytes += bytes.len() as u64;
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+    }
+}
+
+/// Opens content that begins with these bytes, whatever the input says.
+pub fn layers_with(input: &[u8], magic: &[u8]) {
+    let mut bytes = input.to_vec();
+    bytes.iter_mut().zip(magic).for_each(|(byte, magic)| *byte = *magic);
+    layers(&bytes);
 }

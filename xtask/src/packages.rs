@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 /// What the tests run, apart from what every Debian system has.
 pub(crate) const TEST: &[&str] = &[
     "attr",
+    "binutils",
     "btrfs-progs",
     "busybox-static",
+    "bzip2",
     "cpio",
     "debootstrap",
     "dosfstools",
@@ -21,6 +23,7 @@ pub(crate) const TEST: &[&str] = &[
     "gnutls-bin",
     "libnbd-bin",
     "lvm2",
+    "lz4",
     "mount",
     "mtools",
     "nbdkit",
@@ -34,6 +37,9 @@ pub(crate) const TEST: &[&str] = &[
     "syslinux-common",
     "xfsprogs",
     "xorriso",
+    "xz-utils",
+    "zip",
+    "zstd",
 ];
 
 /// What the benchmarks run beside that.

@@ -44,6 +44,7 @@
 
 mod ar;
 mod base64;
+mod carve;
 mod compressed;
 mod gzip;
 mod hex;
@@ -64,6 +65,7 @@ mod walk;
 mod xml;
 mod zip;
 
+pub use carve::carve;
 pub use layer::{Layer, Relation, Sink};
 pub use limits::Limits;
 pub use runs::Screen;

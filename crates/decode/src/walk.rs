@@ -17,6 +17,8 @@ use std::io::Read;
 pub(crate) struct Walk<'s> {
     sink: RefCell<&'s mut dyn Sink>,
     depth_max: usize,
+    /// Where the content that is opened begins in what the sink knows.
+    base: Cell<u64>,
     bytes_left: Cell<u64>,
     members_left: Cell<u64>,
     spool_left: Cell<usize>,
@@ -29,6 +31,7 @@ impl<'s> Walk<'s> {
         Self {
             sink: RefCell::new(sink),
             depth_max: limits.depth,
+            base: Cell::new(0),
             bytes_left: Cell::new(limits.bytes),
             members_left: Cell::new(limits.members),
             spool_left: Cell::new(limits.spool_bytes),
@@ -39,6 +42,11 @@ impl<'s> Walk<'s> {
 
     pub(crate) fn into_reasons(self) -> BTreeSet<Reason> {
         self.reasons.into_inner()
+    }
+
+    /// Says where the content that is opened next begins.
+    pub(crate) fn rebase(&self, base: usize) {
+        self.base.set(wide(base));
     }
 
     /// Notes why not everything was opened.
@@ -110,6 +118,7 @@ impl<'s> Walk<'s> {
             return;
         };
         self.members_left.set(members);
+        let at = if depth == 0 { at.saturating_add(self.base.get()) } else { at };
         self.sink.borrow_mut().open(&Layer { name, at, depth: inner, relation });
         let mut stream = Stream::new(self, inner, source);
         enter(&mut stream);

@@ -10,6 +10,7 @@ mod help;
 mod inventory;
 mod judges;
 mod large;
+mod layers;
 mod memo;
 mod progress;
 mod remote;

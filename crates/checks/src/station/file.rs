@@ -1,6 +1,6 @@
 //! Inspects a file in the order of its bytes.
 
-use super::layers::{FileSource, inspect_layers};
+use super::layers::{FileSource, Layered, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
@@ -89,10 +89,15 @@ impl Worker<'_> {
         let mut source = FileSource::new(self, place, pieces);
         let layered = inspect_layers(rules, &mut scanners, &mut source, plain);
         self.inner_scanners = scanners;
+        self.findings_of(place, &layered)
+    }
+
+    /// Turns what was found in a file and in its layers into findings.
+    pub(super) fn findings_of(&self, place: &Place<'_>, layered: &Layered) -> Inspected {
         Inspected {
             findings: layered.plain.iter().map(|found| self.finding(place, found, true)).collect(),
-            inner: layered.inner.iter().map(|inner| self.inner_finding(place, inner)).collect(),
-            unscannable: layered.unscannable,
+            inner: layered.inner.iter().map(|inner| self.inner_finding(place, inner, true)).collect(),
+            unscannable: layered.unscannable.clone(),
         }
     }
 

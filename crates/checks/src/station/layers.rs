@@ -73,6 +73,28 @@ pub(super) fn inspect_layers<'r>(
     source: &mut dyn ReadAt,
     plain: Vec<Match>,
 ) -> Layered {
+    let limits = Limits::for_file(source.size());
+    inspect_by(rules, scanners, plain, |layers| airlock_decode::open(source, &limits, layers))
+}
+
+/// Opens what begins at a block of space that no file owns. Blocks begin at `blocks.0`, each of
+/// them with `blocks.1` bytes.
+pub(super) fn inspect_remains<'r>(
+    rules: &'r Rules,
+    scanners: &mut Vec<Scanner<'r>>,
+    bytes: &[u8],
+    blocks: (usize, usize),
+) -> Layered {
+    let limits = Limits::for_file(bytes.len() as u64);
+    inspect_by(rules, scanners, Vec::new(), |layers| airlock_decode::carve(bytes, blocks, &limits, layers))
+}
+
+fn inspect_by<'r>(
+    rules: &'r Rules,
+    scanners: &mut Vec<Scanner<'r>>,
+    plain: Vec<Match>,
+    open: impl FnOnce(&mut dyn Sink) -> BTreeSet<Reason>,
+) -> Layered {
     let root = Open {
         trail: Arc::from(""),
         at: 0,
@@ -84,11 +106,10 @@ pub(super) fn inspect_layers<'r>(
         told: Vec::new(),
     };
     let mut layers = Layers { rules, scanners, open: vec![root], inner: Vec::new(), count: 0 };
-    let limits = Limits::for_file(source.size());
-    let unscannable = airlock_decode::open(source, &limits, &mut layers);
+    let unscannable = open(&mut layers);
     let mut root = layers.open.pop().expect("the root stays open");
     let mut inner = layers.inner;
-    let told = settle(&mut root.matches, std::mem::take(&mut root.told));
+    let told = settle(&mut root.matches, std::mem::take(&mut root.told), true);
     inner.extend(told.into_iter().map(|told| told.inner));
     Layered { plain: root.matches, inner, unscannable }
 }
@@ -142,7 +163,7 @@ impl Sink for Layers<'_, '_> {
             let names = hasher.finish(self.rules.hashes());
             layer.matches.extend(names.iter().map(|name| hash_match(self.rules.engine(), name, layer.bytes)));
         }
-        let told = settle(&mut layer.matches, std::mem::take(&mut layer.told));
+        let told = settle(&mut layer.matches, std::mem::take(&mut layer.told), false);
         let (trail, at, start, relation) = (&layer.trail, layer.at, layer.start, layer.relation);
         let own = layer.matches.into_iter().map(|found| {
             let place = (relation == Relation::Same).then(|| start.saturating_add(found.offset));
@@ -162,42 +183,38 @@ impl Sink for Layers<'_, '_> {
     }
 }
 
-/// Settles what a layer and the layers within it both tell: the one that is surer stays; if both
-/// are as sure, the member of an archive, but not another spelling.
-fn settle(own: &mut Vec<Match>, mut told: Vec<Told>) -> Vec<Told> {
+/// Settles what a layer and those within it both tell. In the content of a file itself a value has a
+/// place on the disk, so that is the one that stays; further in, the member of an archive stays,
+/// and what is only another spelling does not. It is as sure as the surest of them.
+fn settle(own: &mut Vec<Match>, mut told: Vec<Told>, is_file: bool) -> Vec<Told> {
     if told.is_empty() {
         return told;
     }
-    let mut by_place: BTreeMap<(&str, u64), usize> = BTreeMap::new();
+    let mut by_place: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
     let mut by_value: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (index, found) in own.iter().enumerate() {
-        by_place.insert((found.detector, found.offset), index);
+        by_place.entry((found.detector, found.offset)).or_default().push(index);
         by_value.entry((found.detector, found.fingerprint)).or_default().push(index);
     }
     let mut gone = BTreeSet::new();
     told.retain_mut(|told| {
         let found = &mut told.inner.found;
-        match (told.relation, told.place) {
-            (Relation::Same, Some(place)) => {
-                if let Some(index) = by_place.get(&(found.detector, place)) {
-                    found.confidence = found.confidence.max(own[*index].confidence);
-                    gone.insert(*index);
-                }
-                true
-            }
-            (relation, _) => {
-                let Some(same) = by_value.get(&(found.detector, found.fingerprint)) else { return true };
-                if relation == Relation::Same {
-                    gone.extend(same.iter().filter(|index| own[**index].confidence <= found.confidence));
-                    return true;
-                }
-                let surer = same.iter().all(|index| own[*index].confidence < found.confidence);
-                if surer {
-                    gone.extend(same.iter().copied());
-                }
-                surer
+        let same = match told.place {
+            Some(place) => by_place.get(&(found.detector, place)),
+            None => by_value.get(&(found.detector, found.fingerprint)),
+        };
+        let Some(same) = same else { return true };
+        let inner_stays = !is_file && told.relation == Relation::Same;
+        for &index in same {
+            let surest = own[index].confidence.max(found.confidence);
+            if inner_stays {
+                found.confidence = surest;
+                gone.insert(index);
+            } else {
+                own[index].confidence = surest;
             }
         }
+        inner_stays
     });
     let mut index = 0;
     own.retain(|_| {
@@ -397,8 +414,8 @@ mod tests {
         let at = "disk0:whole:/x@0 > gzip@15";
         check(&sh("gzip -n", text.as_bytes()), &[(at, 15)]);
         check(&sh("gzip -n | gzip -n", text.as_bytes()), &[("disk0:whole:/x@0 > gzip@0 > gzip@15", 15)]);
-        // In plain sight, and as a member: the member tells more.
-        check(&sh(&tar, b""), &[("disk0:whole:/x@512 > tar:a.txt@15", 15)]);
+        // In plain sight, and as a member: in plain sight it has a place on the disk.
+        check(&sh(&tar, b""), &[("disk0:whole:/x@527", 527)]);
         let at = "disk0:whole:/x@0 > zstd@512 > tar:a.txt@15";
         check(&sh(&format!("{tar} | zstd"), b""), &[(at, 15)]);
     }

@@ -5,10 +5,13 @@
 //! blocks is slack and inspected as such, and so is what comes out of it and no file shows; a
 //! piece that does not unpack is inspected as it is stored, and the file is unscannable.
 
+use super::RETAINED_BYTES;
 use super::file::zeros;
+use super::layers::{Layered, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
 use crate::malware::hash_match;
+use airlock_decode::Screen;
 use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::Match;
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
@@ -93,6 +96,33 @@ impl Stored<'_> {
     }
 }
 
+/// The content of a file, up to as much as is kept of any file, for what may be inside of it.
+#[derive(Default)]
+struct Whole {
+    bytes: Vec<u8>,
+    too_long: bool,
+    screen: Screen,
+}
+
+impl Whole {
+    fn add(&mut self, logical: u64, part: &[u8]) {
+        self.screen.look(part);
+        let end = logical.saturating_add(part.len() as u64);
+        if end > RETAINED_BYTES {
+            self.too_long = true;
+            return;
+        }
+        self.bytes.resize(to_usize(logical), 0);
+        self.bytes.extend_from_slice(part);
+    }
+
+    /// Whether there is anything to open.
+    fn wanted(&self) -> bool {
+        let head = self.bytes.get(..airlock_decode::HEAD_BYTES).unwrap_or(&self.bytes);
+        self.screen.found() || airlock_decode::wants(head)
+    }
+}
+
 impl Worker<'_> {
     /// Inspects a packed file in the order of the file.
     pub(super) fn inspect_packed(
@@ -114,6 +144,7 @@ impl Worker<'_> {
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
         let (mut expected, mut hashed, mut complete) = (None, 0, true);
+        let mut whole = Whole::default();
         for of in place.packed {
             // Pieces side by side may come out of the same stored bytes.
             if unpacked != Some(source_of(of)) {
@@ -157,6 +188,7 @@ impl Worker<'_> {
                 self.scanner.start(of.logical);
             }
             self.feed(part);
+            whole.add(of.logical, part);
             expected = Some(of.logical + of.length);
             if let Some(hasher) = &mut hasher {
                 zeros(hasher, of.logical.saturating_sub(hashed));
@@ -173,13 +205,23 @@ impl Worker<'_> {
                 stored.fetch(self, place, number);
             }
         }
-        came_to.findings.extend(self.matches.iter().map(|found| self.finding(place, found, true)));
         if let Some(mut hasher) = hasher.filter(|_| complete) {
             zeros(&mut hasher, place.size.saturating_sub(hashed));
             let names = hasher.finish(hashes);
-            let found = names.iter().map(|name| hash_match(self.rules.engine(), name, place.size));
-            came_to.findings.extend(found.map(|found| self.finding(place, &found, true)));
+            self.matches.extend(names.iter().map(|name| hash_match(self.rules.engine(), name, place.size)));
         }
+        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
+        if whole.wanted() {
+            if whole.too_long {
+                came_to.unscannable.insert(Reason::Limit);
+            }
+            let source = &mut whole.bytes.as_slice();
+            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
+        }
+        let found = self.findings_of(place, &layered);
+        came_to.findings = found.findings;
+        came_to.inner = found.inner;
+        came_to.unscannable.extend(found.unscannable);
         for (start, bytes) in slack {
             self.matches.clear();
             self.scan(start, &[&bytes]);

@@ -1,6 +1,6 @@
 //! Reads, hashes, inspects and judges one unit.
 
-use super::layers::Inner;
+use super::layers::{Inner, inspect_remains};
 use super::outcome::{Content, Inspected, Outcome, Piece};
 use super::planner::Unit;
 use super::reader::Reader;
@@ -133,8 +133,7 @@ impl<'a> Worker<'a> {
             trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
             self.inspect_file(&place, &mut pieces, retain, trace.as_mut())
         } else {
-            let findings = self.inspect_part(&place, &mut pieces, retain);
-            Inspected { findings, ..Inspected::default() }
+            self.inspect_part(&place, &mut pieces, retain)
         };
         let recall = self.recall.clone();
         let outcome = self.judge(place, &runs, pieces, inspected, whole);
@@ -291,7 +290,7 @@ impl<'a> Worker<'a> {
 
     /// Inspects part of a place that has no order of its own: every stretch of the disk,
     /// with what lies around it.
-    fn inspect_part(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Vec<Finding> {
+    fn inspect_part(&mut self, place: &Place<'_>, pieces: &mut [Piece], retain: bool) -> Inspected {
         let first = pieces.first().and_then(|piece| piece.runs.first()).map_or(0, |run| run.disk);
         let end = pieces.last().and_then(|piece| piece.runs.last()).map_or(0, |run| run.disk + run.length);
         self.cuts = [first, end].map(|at| splits(place.runs, at).then_some(at));
@@ -319,13 +318,33 @@ impl<'a> Worker<'a> {
             }
             self.hash(piece, retain);
         }
+        let mut inspected = Inspected::default();
         let mut begun = 0;
         for (start, end) in ends {
-            self.inspect_stretch(place, start, &stretches[begun..end]);
+            let bytes = &stretches[begun..end];
+            self.inspect_stretch(place, start, bytes);
+            self.inspect_deleted(place, start, bytes, &mut inspected);
             begun = end;
         }
         self.stretches = stretches;
-        self.matches.iter().map(|found| self.finding(place, found, false)).collect()
+        inspected.findings = self.matches.iter().map(|found| self.finding(place, found, false)).collect();
+        inspected
+    }
+
+    /// Inspects what is inside of files that began in a stretch of the disk once.
+    fn inspect_deleted(&mut self, place: &Place<'_>, start: u64, bytes: &[u8], inspected: &mut Inspected) {
+        if !matches!(place.kind, PlaceKind::Free | PlaceKind::Raw | PlaceKind::Gap) {
+            return;
+        }
+        let block = u64::from(place.volume.block_bytes.max(512));
+        let first = (block - (start - place.volume.extent.offset) % block) % block;
+        let blocks = (to_usize(first), to_usize(block));
+        let layered = inspect_remains(self.rules, &mut self.inner_scanners, bytes, blocks);
+        inspected.unscannable.extend(layered.unscannable);
+        for mut inner in layered.inner {
+            inner.at += start;
+            inspected.inner.push(self.inner_finding(place, &inner, false));
+        }
     }
 
     /// Inspects a stretch of the disk with what lies around it. A block that begins behind zeros
@@ -420,9 +439,9 @@ impl<'a> Worker<'a> {
     }
 
     /// A finding in a layer inside of a file.
-    pub(super) fn inner_finding(&self, place: &Place<'_>, inner: &Inner) -> Finding {
+    pub(super) fn inner_finding(&self, place: &Place<'_>, inner: &Inner, logical: bool) -> Finding {
         let begins = Match { offset: inner.at, ..inner.found.clone() };
-        let finding = self.finding(place, &begins, true);
+        let finding = self.finding(place, &begins, logical);
         let (offset, length) = (inner.found.offset, inner.found.length);
         let trail = format!("{}{}@{offset}", finding.trail, inner.trail);
         Finding { trail, offset, length, ..finding }

@@ -1,0 +1,4 @@
+//! Zip archives.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| airlock_fuzz::layers_with(input, b"PK\x03\x04"));
