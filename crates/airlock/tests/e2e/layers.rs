@@ -7,7 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Made-up card numbers that pass their check digit.
-const CARDS: [&str; 4] = ["4539 1488 0343 6467", "4556 7375 8689 9855", "4916 3385 0608 2832", "4024 0071 0902 2143"];
+const CARDS: [&str; 4] =
+    ["4539 1488 0343 6467", "4556 7375 8689 9855", "4916 3385 0608 2832", "4024 0071 0902 2143"];
 
 /// A file system whose files hold values in layers.
 fn image(bench: &Bench) -> PathBuf {

@@ -15,6 +15,7 @@ use airlock_decode::Screen;
 use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::Match;
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
+use airlock_policy::Containers;
 use std::collections::VecDeque;
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
@@ -96,6 +97,31 @@ impl Stored<'_> {
     }
 }
 
+/// What codecs leave unused at the end of pieces.
+#[derive(Default)]
+struct Slack {
+    /// Bytes of the stored stream that are inspected as such, and where they begin.
+    parts: Vec<(u64, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Slack {
+    /// Keeps what stands in `bytes`, the stored bytes of a piece, behind the `used` ones. Returns
+    /// whether there was room for it.
+    fn keep(&mut self, of: &Packed, bytes: &[u8], used: usize) -> bool {
+        let rest = bytes.get(used..).unwrap_or_default();
+        if is_zero(rest) {
+            return true;
+        }
+        self.bytes += rest.len();
+        let room = self.bytes <= SLACK_BYTES_MAX;
+        if room {
+            self.parts.push((of.stored + used as u64, rest.to_vec()));
+        }
+        room
+    }
+}
+
 /// The content of a file, up to as much as is kept of any file, for what may be inside of it.
 #[derive(Default)]
 struct Whole {
@@ -137,9 +163,7 @@ impl Worker<'_> {
         let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen, starts };
         let hashes = self.rules.hashes();
         let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
-        // Bytes of the stored stream that are inspected as such, and where they begin.
-        let mut slack: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut slack_bytes = 0;
+        let mut slack = Slack::default();
         let (mut bytes, mut plain) = (Vec::new(), Vec::new());
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
@@ -152,20 +176,12 @@ impl Worker<'_> {
                 let read = stored.fill(self, place, of, &mut bytes);
                 let used = if read { unpack(of.codec, &bytes, of.unpacked, &mut plain) } else { Ok(0) };
                 match &used {
-                    Ok(_) if read => unpacked = Some(source_of(of)),
-                    Ok(_) => {}
+                    Ok(_) => unpacked = read.then(|| source_of(of)),
                     Err(UnpackError::TooLarge) => drop(came_to.unscannable.insert(Reason::Limit)),
                     Err(_) => drop(came_to.unscannable.insert(Reason::Unsupported)),
                 }
-                let behind = used.unwrap_or(0);
-                let rest = bytes.get(behind..).unwrap_or_default();
-                if rest.iter().any(|byte| *byte != 0) {
-                    slack_bytes += rest.len();
-                    if slack_bytes > SLACK_BYTES_MAX {
-                        came_to.unscannable.insert(Reason::Limit);
-                    } else {
-                        slack.push((of.stored + behind as u64, rest.to_vec()));
-                    }
+                if !slack.keep(of, &bytes, used.unwrap_or(0)) {
+                    came_to.unscannable.insert(Reason::Limit);
                 }
             }
             let from = to_usize(of.skip).min(plain.len());
@@ -207,22 +223,12 @@ impl Worker<'_> {
         }
         if let Some(mut hasher) = hasher.filter(|_| complete) {
             zeros(&mut hasher, place.size.saturating_sub(hashed));
-            let names = hasher.finish(hashes);
-            self.matches.extend(names.iter().map(|name| hash_match(self.rules.engine(), name, place.size)));
+            let engine = self.rules.engine();
+            self.matches
+                .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
         }
-        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
-        if whole.wanted() {
-            if whole.too_long {
-                came_to.unscannable.insert(Reason::Limit);
-            }
-            let source = &mut whole.bytes.as_slice();
-            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
-        }
-        let found = self.findings_of(place, &layered);
-        came_to.findings = found.findings;
-        came_to.inner = found.inner;
-        came_to.unscannable.extend(found.unscannable);
-        for (start, bytes) in slack {
+        self.inspect_whole(place, &whole, &mut came_to);
+        for (start, bytes) in slack.parts {
             self.matches.clear();
             self.scan(start, &[&bytes]);
             came_to.findings.extend(self.matches.iter().map(|found| self.slack_finding(place, found)));
@@ -235,6 +241,24 @@ impl Worker<'_> {
         }
         self.matches.clear();
         came_to
+    }
+
+    /// Opens what is inside of the file, in whose content the matches are.
+    fn inspect_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
+        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
+        if whole.wanted() && self.policy.containers() == Containers::Leave {
+            came_to.unscannable.insert(Reason::Unsupported);
+        } else if whole.wanted() {
+            if whole.too_long {
+                came_to.unscannable.insert(Reason::Limit);
+            }
+            let source = &mut whole.bytes.as_slice();
+            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
+        }
+        let found = self.findings_of(place, &layered);
+        came_to.findings = found.findings;
+        came_to.inner = found.inner;
+        came_to.unscannable.extend(found.unscannable);
     }
 
     /// Inspects what no file shows of a piece, and what lies across its edges.
