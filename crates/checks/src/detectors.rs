@@ -20,6 +20,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("financial/aba", include_str!("../../../rules/financial/aba.yaml")),
     ("financial/iban", include_str!("../../../rules/financial/iban.yaml")),
     ("financial/pan", include_str!("../../../rules/financial/pan.yaml")),
+    ("financial/swift_bic", include_str!("../../../rules/financial/swift_bic.yaml")),
     ("financial/track1", include_str!("../../../rules/financial/track1.yaml")),
     ("financial/track2", include_str!("../../../rules/financial/track2.yaml")),
     ("financial/us_bank_account", include_str!("../../../rules/financial/us_bank_account.yaml")),
@@ -65,6 +66,7 @@ pub const RULES: &[(&str, &str)] = &[
     ("regulated/national_id:se_pnr", include_str!("../../../rules/regulated/national_id/se_pnr.yaml")),
     ("regulated/national_id:uk_nino", include_str!("../../../rules/regulated/national_id/uk_nino.yaml")),
     ("regulated/national_id:za_id", include_str!("../../../rules/regulated/national_id/za_id.yaml")),
+    ("regulated/passport", include_str!("../../../rules/regulated/passport.yaml")),
     ("regulated/us_itin", include_str!("../../../rules/regulated/us_itin.yaml")),
     ("regulated/us_ssn", include_str!("../../../rules/regulated/us_ssn.yaml")),
     ("secrets/aws_key", include_str!("../../../rules/secrets/aws_key.yaml")),
@@ -88,13 +90,15 @@ pub const RULES: &[(&str, &str)] = &[
 ///
 /// Where several could claim one value, the surest has it, and of these the first.
 pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
-    let single: [Box<dyn Detector>; 8] = [
+    let single: [Box<dyn Detector>; 10] = [
         Box::new(crate::financial::Track1::new()),
         Box::new(crate::financial::Track2::new()),
         Box::new(crate::financial::Pan::new()),
         Box::new(crate::financial::Iban::new()),
         Box::new(crate::regulated::UsSsn::new()),
         Box::new(crate::regulated::UsItin::new()),
+        Box::new(crate::financial::SwiftBic::new()),
+        Box::new(crate::regulated::Passport::new()),
         Box::new(crate::secrets::PrivateKey::new()),
         Box::new(crate::malware::Eicar::new()),
     ];

@@ -66,7 +66,6 @@ pub(crate) struct Sought {
 }
 
 /// A set of detectors, ready to run; shared by threads.
-#[derive(Debug)]
 pub struct Engine {
     detectors: Vec<Box<dyn Detector>>,
     pub(crate) builders: Vec<FingerprintBuilder>,
@@ -76,6 +75,13 @@ pub struct Engine {
     pub(crate) wanted: Wanted,
     pub(crate) isa: Isa,
     config: EngineConfig,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.detectors().collect();
+        f.debug_struct("Engine").field("detectors", &names).finish_non_exhaustive()
+    }
 }
 
 impl Engine {

@@ -2,9 +2,11 @@
 
 mod check_digit;
 mod national_id;
+mod passport;
 mod us_ssn;
 
 pub(crate) use check_digit::{digit, number, weighted};
 pub(crate) use national_id::national_ids;
+pub(crate) use passport::Passport;
 pub(crate) use us_ssn::ssn_parts_valid;
 pub use us_ssn::{UsItin, UsSsn};
