@@ -124,6 +124,22 @@ impl Whole {
 }
 
 impl Worker<'_> {
+    /// Opens what is in the content of a packed file, in which the matches were found.
+    fn open_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
+        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
+        if whole.wanted() {
+            if whole.too_long {
+                came_to.unscannable.insert(Reason::Limit);
+            }
+            let source = &mut whole.bytes.as_slice();
+            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
+        }
+        let found = self.findings_of(place, &layered);
+        came_to.findings = found.findings;
+        came_to.inner = found.inner;
+        came_to.unscannable.extend(found.unscannable);
+    }
+
     /// Inspects a packed file in the order of the file.
     pub(super) fn inspect_packed(
         &mut self,
@@ -210,18 +226,7 @@ impl Worker<'_> {
             let names = hasher.finish(hashes);
             self.matches.extend(names.iter().map(|name| hash_match(self.rules.engine(), name, place.size)));
         }
-        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
-        if whole.wanted() {
-            if whole.too_long {
-                came_to.unscannable.insert(Reason::Limit);
-            }
-            let source = &mut whole.bytes.as_slice();
-            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
-        }
-        let found = self.findings_of(place, &layered);
-        came_to.findings = found.findings;
-        came_to.inner = found.inner;
-        came_to.unscannable.extend(found.unscannable);
+        self.open_whole(place, &whole, &mut came_to);
         for (start, bytes) in slack {
             self.matches.clear();
             self.scan(start, &[&bytes]);
