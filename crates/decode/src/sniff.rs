@@ -1,7 +1,7 @@
 //! Tells from its first bytes what content is.
 
 use crate::number::{be32, le32, le64};
-use crate::{gzip, mail, pdf, sqlite, xml};
+use crate::{gzip, mail, pdf, rtf, sqlite, utf32, xml};
 
 /// Bytes of the beginning of a layer that are looked at.
 pub const HEAD_BYTES: usize = 4096;
@@ -31,6 +31,12 @@ pub(crate) enum Kind {
     Tar,
     /// The archive format of Unix libraries and Debian packages.
     Ar,
+    /// A document of the Rich Text Format.
+    Rtf,
+    /// UTF-32, the low byte first.
+    Utf32Le,
+    /// UTF-32, the high byte first.
+    Utf32Be,
     /// A mail or a mailbox.
     Mail,
     /// XML or HTML whose text is split by its markup.
@@ -84,6 +90,7 @@ pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
         0x28 if is_zstd(head) => return Some(Kind::Zstd),
         0x50..=0x5f if second == 0x2a && is_zstd(head) => return Some(Kind::Zstd),
         0x04 if le32(head, 0) == Some(0x184D_2204) => return Some(Kind::Lz4),
+        b'{' if head.starts_with(rtf::MAGIC) => return Some(Kind::Rtf),
         b'S' if head.starts_with(sqlite::MAGIC) => return Some(Kind::Sqlite),
         b'%' if head.starts_with(pdf::MAGIC) => return Some(Kind::Pdf),
         0x37 if sqlite::is_log(head) => return Some(Kind::SqliteLog),
@@ -100,7 +107,10 @@ pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
     if crate::tar::is_header(head) {
         return Some(Kind::Tar);
     }
-    is_percent(head).then_some(Kind::Percent)
+    match utf32::order_of(head) {
+        Some(big) => Some(if big { Kind::Utf32Be } else { Kind::Utf32Le }),
+        None => is_percent(head).then_some(Kind::Percent),
+    }
 }
 
 /// Whether at least one byte in sixteen is a percent sign with two hexadecimal digits behind it.

@@ -7,7 +7,8 @@ use crate::quoted::Quoted;
 use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
-use crate::{ar, compressed, gzip, mail, pdf, runs, sqlite, tar, xml, zip};
+use crate::utf32::Utf32;
+use crate::{ar, compressed, gzip, mail, pdf, rtf, runs, sqlite, tar, xml, zip};
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -159,14 +160,24 @@ impl<'s> Walk<'s> {
             Kind::Ar => ar::open(self, stream),
             Kind::Mail => mail::open(self, stream),
             Kind::Markup => xml::open(self, stream),
-            Kind::Percent => {
-                let (depth, at) = (stream.depth(), stream.position());
-                let plain = Quoted::percent(stream);
-                self.open(depth, ("percent", at), Relation::Rewritten, Box::new(plain));
-            }
+            Kind::Percent => self.rewrite("percent", stream, |stream| Box::new(Quoted::percent(stream))),
+            Kind::Rtf => self.rewrite("text", stream, |stream| Box::new(rtf::Text::new(stream))),
+            Kind::Utf32Le => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, false))),
+            Kind::Utf32Be => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, true))),
             Kind::Zip | Kind::Pdf | Kind::Sqlite | Kind::SqliteLog | Kind::Deflate64 => {}
             Kind::Closed => self.note(Reason::Unsupported),
         }
+    }
+
+    /// Opens another spelling of a layer.
+    fn rewrite<'m, 'a>(
+        &self,
+        name: &str,
+        stream: &'m mut Stream<'a, 's>,
+        read: impl FnOnce(&'m mut Stream<'a, 's>) -> Box<dyn Read + 'm>,
+    ) {
+        let (depth, at) = (stream.depth(), stream.position());
+        self.open(depth, (name, at), Relation::Rewritten, read(stream));
     }
 
     fn enter_source(&self, kind: Kind, depth: usize, source: &mut dyn ReadAt) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Made-up card numbers that pass their check digit.
 const CARDS: [&str; 4] =
-    ["4539 1488 0343 6467", "4556 7375 8689 9855", "4916 3385 0608 2832", "4024 0071 0902 2143"];
+    ["4539 1488 0343 6467", "4556 7375 8689 9855", "4916 3385 0608 2832", "4024 0071 0902 2144"];
 
 /// A file system whose files hold values in layers.
 fn image(bench: &Bench) -> PathBuf {
@@ -17,10 +17,10 @@ fn image(bench: &Bench) -> PathBuf {
     let script = format!(
         "cd '{}'; printf 'id,card\\n1,{}\\n' > a.csv; tar -cf - --format=ustar a.csv | gzip -n > pay.tar.gz; \
          printf 'card {}\\n' > b.txt; zip -q b.zip b.txt; bzip2 b.txt; xz -c b.zip > b.zip.xz; \
-         printf 'card {}\\n' | gzip -n | base64 > c.txt; rm a.csv; echo clean > clean.txt; \
+         {{ printf 'card {}\\n'; seq 100; }} | gzip -n | base64 > c.txt; rm a.csv; echo clean > clean.txt; \
          python3 -c \"import sqlite3; c = sqlite3.connect('d.db'); \
          c.execute('create table t(a text, card text, b text)'); \
-         c.execute('insert into t values(?,?,?)', ('9', '{}', '9')); c.commit()\"",
+         c.execute('insert into t values(?,?,?)', ('Roe', '{}', 'x@example.org')); c.commit()\"",
         tree.display(),
         CARDS[0],
         CARDS[1],
