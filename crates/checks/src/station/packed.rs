@@ -15,6 +15,7 @@ use airlock_decode::Screen;
 use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::Match;
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
+use airlock_policy::Containers;
 use std::collections::VecDeque;
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
@@ -116,10 +117,9 @@ impl Whole {
         self.bytes.extend_from_slice(part);
     }
 
-    /// Whether there is anything to open.
-    fn wanted(&self) -> bool {
-        let head = self.bytes.get(..airlock_decode::HEAD_BYTES).unwrap_or(&self.bytes);
-        self.screen.found() || airlock_decode::wants(head)
+    /// Whether its beginning is that of something that can be opened.
+    fn begins_wanted(&self) -> bool {
+        airlock_decode::wants(self.bytes.get(..airlock_decode::HEAD_BYTES).unwrap_or(&self.bytes))
     }
 }
 
@@ -127,7 +127,9 @@ impl Worker<'_> {
     /// Opens what is in the content of a packed file, in which the matches were found.
     fn open_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
         let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
-        if whole.wanted() {
+        if whole.begins_wanted() && self.policy.containers() == Containers::Leave {
+            came_to.unscannable.insert(Reason::Unsupported);
+        } else if whole.begins_wanted() || whole.screen.found() {
             if whole.too_long {
                 came_to.unscannable.insert(Reason::Limit);
             }
