@@ -142,14 +142,31 @@ impl Whole {
         self.bytes.extend_from_slice(part);
     }
 
-    /// Whether there is anything to open.
-    fn wanted(&self) -> bool {
-        let head = self.bytes.get(..airlock_decode::HEAD_BYTES).unwrap_or(&self.bytes);
-        self.screen.found() || airlock_decode::wants(head)
+    /// Whether its beginning is that of something that can be opened.
+    fn begins_wanted(&self) -> bool {
+        airlock_decode::wants(self.bytes.get(..airlock_decode::HEAD_BYTES).unwrap_or(&self.bytes))
     }
 }
 
 impl Worker<'_> {
+    /// Opens what is in the content of a packed file, in which the matches were found.
+    fn open_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
+        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
+        if whole.begins_wanted() && self.policy.containers() == Containers::Leave {
+            came_to.unscannable.insert(Reason::Unsupported);
+        } else if whole.begins_wanted() || whole.screen.found() {
+            if whole.too_long {
+                came_to.unscannable.insert(Reason::Limit);
+            }
+            let source = &mut whole.bytes.as_slice();
+            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
+        }
+        let found = self.findings_of(place, &layered);
+        came_to.findings = found.findings;
+        came_to.inner = found.inner;
+        came_to.unscannable.extend(found.unscannable);
+    }
+
     /// Inspects a packed file in the order of the file.
     pub(super) fn inspect_packed(
         &mut self,
@@ -227,7 +244,7 @@ impl Worker<'_> {
             self.matches
                 .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
         }
-        self.inspect_whole(place, &whole, &mut came_to);
+        self.open_whole(place, &whole, &mut came_to);
         for (start, bytes) in slack.parts {
             self.matches.clear();
             self.scan(start, &[&bytes]);
@@ -241,24 +258,6 @@ impl Worker<'_> {
         }
         self.matches.clear();
         came_to
-    }
-
-    /// Opens what is inside of the file, in whose content the matches are.
-    fn inspect_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
-        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
-        if whole.wanted() && self.policy.containers() == Containers::Leave {
-            came_to.unscannable.insert(Reason::Unsupported);
-        } else if whole.wanted() {
-            if whole.too_long {
-                came_to.unscannable.insert(Reason::Limit);
-            }
-            let source = &mut whole.bytes.as_slice();
-            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
-        }
-        let found = self.findings_of(place, &layered);
-        came_to.findings = found.findings;
-        came_to.inner = found.inner;
-        came_to.unscannable.extend(found.unscannable);
     }
 
     /// Inspects what no file shows of a piece, and what lies across its edges.

@@ -16,7 +16,7 @@ use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
 use airlock_model::{
     Action, ChunkRecord, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run, Site, Space,
 };
-use airlock_policy::{Chunk, Effective, FreeSpace, Object};
+use airlock_policy::{Chunk, Containers, Effective, FreeSpace, Object};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -333,7 +333,8 @@ impl<'a> Worker<'a> {
 
     /// Inspects what is inside of files that began in a stretch of the disk once.
     fn inspect_deleted(&mut self, place: &Place<'_>, start: u64, bytes: &[u8], inspected: &mut Inspected) {
-        if !matches!(place.kind, PlaceKind::Free | PlaceKind::Raw | PlaceKind::Gap) {
+        let unowned = matches!(place.kind, PlaceKind::Free | PlaceKind::Raw | PlaceKind::Gap);
+        if !unowned || self.policy.containers() == Containers::Leave {
             return;
         }
         let block = u64::from(place.volume.block_bytes.max(512));
