@@ -107,6 +107,9 @@ pub(crate) fn detect(volume: &Window<'_>) -> Result<Content, Error> {
     if ext::has_copy(volume) {
         return Ok(understood("ext4", ext::read));
     }
+    if xfs::has_copy(volume) {
+        return Ok(understood("xfs", xfs::read));
+    }
     if ntfs::has_copy(volume) {
         return Ok(understood("ntfs", ntfs::read));
     }

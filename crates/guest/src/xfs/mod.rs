@@ -8,6 +8,7 @@
 //! A block of the file system has the number of its allocation group in its upper bits.
 //! Claims count from the first block of the volume.
 
+mod copies;
 mod directory;
 mod extents;
 mod groups;
@@ -23,6 +24,7 @@ use crate::field::{le32, wide, word};
 use crate::fs::{Allocation, Failure, FileSystem, Packs, Reader, Reasons, Stretch};
 use crate::window::Window;
 use airlock_model::Extent;
+pub(crate) use copies::has_copy;
 use superblock::Superblock;
 
 /// What the modules of a survey read from.
@@ -66,18 +68,24 @@ pub(crate) fn read<'d>(window: &Window<'d>, runs_max: usize) -> Result<FileSyste
     let (mut replays, mut unfinished) = (Vec::new(), 0);
     if let Some(replayed) = replayed {
         let window = window.with_overlay(replayed.overlay);
-        let superblock = Superblock::read(&window)?;
+        let superblock = fs.superblock.read_replayed(&window)?;
         fs = Fs { window, superblock };
         replays.push(replayed.replay);
         unfinished = replayed.unfinished;
     }
     let mut scan = scan::scan(&fs, runs_max).map_err(|error| Failure::raw("xfs", error))?;
     let at_superblock = Extent::new(0, fs.superblock.sector_bytes);
+    let copy = fs.superblock.copy;
+    scan.tally.count("the superblock is damaged, a copy of it is used", u64::from(copy), at_superblock);
     let what = "operations that are in the log and that a mount would finish";
     scan.tally.count(what, unfinished, at_superblock);
     let missing = fs.superblock.blocks_claimed.saturating_sub(fs.superblock.blocks);
     scan.tally.count("blocks behind the end of the volume", missing, at_superblock);
-    Ok(FileSystem { replays, ..finish(fs, scan) })
+    let read = FileSystem { replays, ..finish(fs, scan) };
+    if copy && read.root.is_none() {
+        return Err(Failure::raw("xfs", "a copy of a superblock without a root directory"));
+    }
+    Ok(read)
 }
 
 /// Puts together what a scan found.

@@ -1,9 +1,13 @@
 //! The superblock, and numbers that say where something is
 //! (XFS Algorithms & Data Structures, "Superblocks" and "AG Inode Management").
 
+use super::copies;
 use crate::field::{be16, be32, be64, has, narrow, u8_at};
 use crate::fs::Failure;
 use crate::window::Window;
+
+/// What tells a superblock.
+pub(super) const MAGIC: &[u8] = b"XFSB";
 
 /// Most allocation groups; with the least of 16 MiB each they have 16 TiB.
 const GROUPS_MAX: u64 = 1 << 20;
@@ -55,6 +59,8 @@ pub(crate) struct Superblock {
     pub(crate) reflink: bool,
     /// What the structures of version 5 carry.
     pub(crate) uuid: [u8; 16],
+    /// Whether it is a copy, because the first one is damaged.
+    pub(crate) copy: bool,
 }
 
 /// Returns the power of two that a number is.
@@ -63,18 +69,40 @@ fn bits_of(number: u64) -> u32 {
 }
 
 impl Superblock {
-    /// Reads and checks the superblock at the start of the volume.
+    /// Reads and checks the superblock at the start of the volume, or a copy where that is damaged.
     pub(crate) fn read(window: &Window<'_>) -> Result<Self, Failure> {
+        let bytes = copies::sector_at(window, 0).map_err(|error| Failure::raw("xfs", error))?;
+        let first = Self::parse(&bytes, window.bytes());
+        let believed = match &first {
+            Ok(first) => copies::confirms(window, first, &bytes),
+            // What is whole and not known stays so, whatever an older copy says.
+            Err(_) => has(&bytes, 0, MAGIC) && copies::is_whole(&bytes),
+        };
+        if believed {
+            return first;
+        }
+        match copies::find(window, &bytes) {
+            Some(copy) => Ok(Self { copy: true, ..copy }),
+            None => first,
+        }
+    }
+
+    /// Reads the superblock of a volume whose log is over it: its checksum is older than the log.
+    /// Where this one is a copy, it stays.
+    pub(crate) fn read_replayed(&self, window: &Window<'_>) -> Result<Self, Failure> {
+        if self.copy {
+            return Ok(self.clone());
+        }
         let bytes = window.bytes_at("the superblock", 0, BYTES);
         let bytes = bytes.map_err(|error| Failure::raw("xfs", error))?;
         Self::parse(&bytes, window.bytes())
     }
 
-    fn parse(bytes: &[u8], volume_bytes: u64) -> Result<Self, Failure> {
+    pub(super) fn parse(bytes: &[u8], volume_bytes: u64) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::raw("xfs", format!("damaged superblock: {what}"));
         let power =
             |number: u64, least: u64, most: u64| number.is_power_of_two() && (least..=most).contains(&number);
-        if !has(bytes, 0, b"XFSB") {
+        if !has(bytes, 0, MAGIC) {
             return Err(damaged("magic number"));
         }
         let version = be16(bytes, 100);
@@ -151,7 +179,15 @@ impl Superblock {
             sparse: incompat & INCOMPAT_SPARSE != 0,
             reflink: ro_compat & RO_COMPAT_REFLINK != 0,
             uuid: uuid.copied().unwrap_or_default(),
+            copy: false,
         })
+    }
+
+    /// Returns whether another superblock divides the volume in the same way.
+    pub(super) fn divides_as(&self, other: &Self) -> bool {
+        let sizes = |of: &Self| (of.block_bytes, of.sector_bytes, of.inode_bytes, of.directory_bits);
+        let groups = |of: &Self| (of.group_blocks, of.group_bits, of.groups);
+        self.checksums == other.checksums && sizes(self) == sizes(other) && groups(self) == groups(other)
     }
 
     /// Returns the bytes that `count` blocks have.

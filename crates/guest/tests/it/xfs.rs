@@ -6,6 +6,7 @@ use crate::mutate_xfs::make_small;
 use crate::partition::put;
 use airlock_model::PlaceKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Returns a description of the tree below `root` that `mkfs.xfs -p` reads. Its words end at
@@ -179,7 +180,6 @@ fn check_log(options: &[&str], changes: impl Fn(&Path)) {
 
 /// Fragmented, preallocated and sparse files, attributes, a large directory, and an open file.
 fn hard_files(root: &Path) {
-    use std::os::unix::fs::FileExt;
     let mut random = Random(3);
     let create = |name: &str| std::fs::File::create(root.join(name)).expect("create");
     let (first, second) = (create("fragments"), create("others"));
@@ -213,7 +213,7 @@ fn shared_files(root: &Path) {
     let path = |name: &str| root.join(name);
     run("cp", &["--reflink=always", text(&path("others")), text(&path("clone"))]);
     let clone = std::fs::File::options().write(true).open(path("clone")).expect("open");
-    std::os::unix::fs::FileExt::write_all_at(&clone, &[7; 5000], 100_000).expect("write");
+    FileExt::write_all_at(&clone, &[7; 5000], 100_000).expect("write");
     clone.sync_all().expect("fsync");
 }
 
@@ -296,4 +296,41 @@ fn a_log_that_goes_round_and_ends_in_a_torn_record() {
         check_tree(&disk, &survey, "whole", &replayed.root);
         replayed.end();
     }
+}
+
+/// Damages the first superblock; nothing may be lost but what was damaged.
+fn check_copy(trees: &Trees, options: &[&str], damage: impl Fn(&mut [u8]), expected: &str) {
+    let image = trees.image(options);
+    let mut bytes = vec![0; 4096];
+    let file = std::fs::File::options().read(true).write(true).open(&image).expect("open");
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    damage(&mut bytes);
+    file.write_all_at(&bytes, 0).expect("write");
+    let disk = open(&image);
+    let survey = survey_checked(&disk);
+    let said: Vec<_> = survey.oddities.iter().map(|oddity| oddity.what.as_str()).collect();
+    assert!(said.iter().any(|what| what.contains(expected)), "{options:?}: {said:?}");
+    check_tree(&disk, &survey, "whole", &trees.0.path().join("tree"));
+}
+
+#[test]
+fn a_copy_of_the_superblock_is_used() {
+    let trees = Trees::new();
+    let copy = "the superblock is damaged, a copy of it is used";
+    let old = ["-m", "crc=0,finobt=0,reflink=0,rmapbt=0"];
+    // Magic number, block size, blocks per group, number of groups, version, inode size, log.
+    for at in [0, 6, 86, 91, 101, 104, 124] {
+        check_copy(&trees, &[], |bytes| bytes[at] ^= 0x11, copy);
+        check_copy(&trees, &old, |bytes| bytes[at] ^= 0x11, copy);
+    }
+    for at in [55, 63, 99, 219] {
+        check_copy(&trees, &[], |bytes| bytes[at] ^= 0x10, copy);
+    }
+    // With the headers of the first group: files are found by directories.
+    check_copy(&trees, &[], |bytes| bytes.fill(0), copy);
+    check_copy(&trees, &old, |bytes| bytes.fill(0), copy);
+    check_copy(&trees, &["-b", "size=1024"], |bytes| bytes.fill(0), copy);
+    check_copy(&trees, &["-s", "size=4096"], |bytes| bytes.fill(0), copy);
+    // Not as mkfs divides by itself: the header of the first group says how.
+    check_copy(&trees, &["-d", "agsize=83m"], |bytes| bytes[..512].fill(0), copy);
 }
