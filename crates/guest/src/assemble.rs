@@ -53,9 +53,10 @@ pub(crate) fn groups<'d>(
     findings: &mut Findings,
 ) -> Result<Vec<Found<'d>>, Error> {
     let mut physical = Vec::new();
+    let mut items_left = lvm::ITEMS_MAX;
     let mut volumes = Vec::new();
     for volume in drain(&mut found, "lvm2") {
-        match lvm::read(&volume.window)? {
+        match lvm::read(&volume.window, &mut items_left)? {
             Some(label) => {
                 physical.push(lvm::Physical { label, window: volume.window.clone() });
                 volumes.push(volume);
@@ -69,27 +70,38 @@ pub(crate) fn groups<'d>(
         findings.oddities.add(&group, what, whole);
     }
     let mut taken = Taken::default();
-    let mut used = Vec::new();
     for logical in assembled.logical {
         let lvm::Logical { label, segments, opaque } = logical;
-        used.extend(segments.iter().flat_map(lvm::parts));
         found.extend(volume(disk, label, segments, opaque, &mut taken, findings));
     }
-    used.sort_unstable();
-    for (volume, extents) in volumes.into_iter().zip(assembled.extents) {
+    let mut lost = Taken::default();
+    for part in assembled.lost {
+        lost.take(part);
+    }
+    for (position, (volume, extents)) in volumes.into_iter().zip(assembled.extents).enumerate() {
         let Some(extents) = extents else {
             findings.oddities.add(
                 &volume.label,
                 "no metadata of LVM knows the volume",
                 volume.window.extent(),
             );
+            if physical.get(position).is_some_and(|known| known.label.limited) {
+                findings.limits.extend(volume.own.iter().copied());
+            }
             found.push(volume);
             continue;
         };
         let area: Vec<Extent> = volume.window.locate(extents).map(|piece| piece.extent()).collect();
-        let free = area.iter().flat_map(|extent| subtract(*extent, &used)).collect();
+        let spare: Vec<Extent> = area.iter().flat_map(|extent| taken.without(*extent)).collect();
+        let mut free = Vec::new();
+        if assembled.limited.contains(&position) {
+            findings.limits.extend(spare.iter().copied());
+        } else {
+            free = spare.iter().flat_map(|extent| lost.without(*extent)).collect();
+        }
+        let raw = without(&spare, free.clone());
         let rest = without(&volume.own, area);
-        let places = [(PlaceKind::Metadata, rest), (PlaceKind::Free, free)];
+        let places = [(PlaceKind::Metadata, rest), (PlaceKind::Free, free), (PlaceKind::Raw, raw)];
         place_volume(findings, &volume.label, "lvm2", volume.window.extent(), &places);
     }
     Ok(found)

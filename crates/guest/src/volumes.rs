@@ -9,6 +9,7 @@ use airlock_disk::{BlockSource, Part};
 use airlock_model::{
     Extent, MemberFile, MemberKind, PlaceKind, PlaceMapBuilder, Run, Space, Volume, subtract,
 };
+use std::collections::BTreeMap;
 
 /// Runs that all file systems of a disk may have together; 24 bytes each.
 const RUNS_MAX: usize = 32 << 20;
@@ -280,24 +281,64 @@ pub(crate) fn as_runs(extents: &[Extent]) -> Vec<Run> {
         .collect()
 }
 
-/// Parts of a disk that are already claimed, sorted and apart.
+/// Parts of a disk that are already claimed: where they end by where they begin. None touches
+/// another.
 #[derive(Debug, Default)]
-pub(crate) struct Taken(Vec<Extent>);
+pub(crate) struct Taken(BTreeMap<u64, u64>);
 
 impl Taken {
     /// Claims what nobody has claimed of `extent`, and returns it.
     pub(crate) fn take(&mut self, extent: Extent) -> Vec<Extent> {
-        let free = subtract(extent, &self.0);
-        self.0.extend_from_slice(&free);
-        self.0.sort_unstable();
-        self.0.dedup_by(|next, kept| {
-            let joined = kept.end() >= next.offset;
-            if joined {
-                let end = kept.end().max(next.end());
-                kept.length = end.saturating_sub(kept.offset);
-            }
-            joined
-        });
+        let free = self.without(extent);
+        let (mut start, mut end) = (extent.offset, extent.end());
+        while let Some((&first, &last)) = self.0.range(..=end).next_back().filter(|(_, last)| **last >= start)
+        {
+            start = start.min(first);
+            end = end.max(last);
+            self.0.remove(&first);
+        }
+        if start < end {
+            self.0.insert(start, end);
+        }
         free
+    }
+
+    /// Returns what nobody has claimed of `extent`.
+    pub(crate) fn without(&self, extent: Extent) -> Vec<Extent> {
+        let before = self.0.range(..=extent.offset).next_back();
+        let behind =
+            self.0.range(extent.offset.saturating_add(1)..extent.end().max(extent.offset.saturating_add(1)));
+        let taken: Vec<Extent> = before
+            .into_iter()
+            .chain(behind)
+            .map(|(start, end)| Extent::new(*start, end.saturating_sub(*start)))
+            .collect();
+        subtract(extent, &taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_taken_once() {
+        let mut taken = Taken::default();
+        let mut check = |extent: (u64, u64), expected: &[(u64, u64)]| {
+            let pair = |extent: &Extent| (extent.offset, extent.length);
+            let got: Vec<_> = taken.take(Extent::new(extent.0, extent.1)).iter().map(pair).collect();
+            assert_eq!(got, expected);
+        };
+        check((10, 10), &[(10, 10)]);
+        check((10, 10), &[]);
+        check((30, 10), &[(30, 10)]);
+        check((5, 0), &[]);
+        check((0, 50), &[(0, 10), (20, 10), (40, 10)]);
+        // One inside of a longer one before it.
+        check((12, 3), &[]);
+        check((45, 10), &[(50, 5)]);
+        check((60, 5), &[(60, 5)]);
+        check((55, 5), &[(55, 5)]);
+        assert_eq!(taken.0, BTreeMap::from([(0, 65)]));
     }
 }

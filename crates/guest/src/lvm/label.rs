@@ -26,22 +26,24 @@ pub(crate) struct Label {
     pub(crate) uuid: String,
     /// What the newest metadata on this volume says; nothing where it has none.
     pub(crate) metadata: Option<Section>,
+    /// Whether there is more metadata than is read.
+    pub(crate) limited: bool,
 }
 
 /// Reads the label of a volume.
-pub(crate) fn read(window: &Window<'_>) -> Result<Option<Label>, Error> {
+pub(crate) fn read(window: &Window<'_>, items_left: &mut usize) -> Result<Option<Label>, Error> {
     let head = window.bytes_at("a label of LVM", 0, narrow(LABEL_SECTORS.saturating_mul(SECTOR)))?;
     for sector in 0..LABEL_SECTORS {
         let start = narrow(sector.saturating_mul(SECTOR));
         let label = head.get(start..start.saturating_add(512)).unwrap_or_default();
         if has(label, 0, b"LABELONE") && has(label, 24, b"LVM2 001") && le64(label, 8) == sector {
-            return parse(window, label).map(Some);
+            return parse(window, label, items_left).map(Some);
         }
     }
     Ok(None)
 }
 
-fn parse(window: &Window<'_>, label: &[u8]) -> Result<Label, Error> {
+fn parse(window: &Window<'_>, label: &[u8], items_left: &mut usize) -> Result<Label, Error> {
     let header = narrow(u64::from(le32(label, 20)));
     let header = label.get(header..).unwrap_or_default();
     let uuid = header.get(..32).unwrap_or_default().iter().map(|byte| char::from(*byte)).collect();
@@ -62,12 +64,12 @@ fn parse(window: &Window<'_>, label: &[u8]) -> Result<Label, Error> {
     let mut newest: Option<Section> = None;
     for _ in 0..AREAS_MAX {
         let Some((offset, size)) = area() else { break };
-        let found = metadata(window, offset, size)?;
+        let found = metadata(window, offset, size, items_left)?;
         if found.as_ref().map(sequence) > newest.as_ref().map(sequence) {
             newest = found;
         }
     }
-    Ok(Label { uuid, metadata: newest })
+    Ok(Label { uuid, metadata: newest, limited: *items_left == 0 })
 }
 
 /// Returns the sequence number of a metadata text.
@@ -76,7 +78,12 @@ pub(crate) fn sequence(text: &Section) -> u64 {
 }
 
 /// Reads the text of a metadata area: a ring in which it may begin near the end and go on at the start.
-fn metadata(window: &Window<'_>, offset: u64, size: u64) -> Result<Option<Section>, Error> {
+fn metadata(
+    window: &Window<'_>,
+    offset: u64,
+    size: u64,
+    items_left: &mut usize,
+) -> Result<Option<Section>, Error> {
     const WHAT: &str = "metadata of LVM";
     let header = window.bytes_at(WHAT, offset, narrow(AREA_HEADER_BYTES))?;
     if !has(&header, 4, AREA_MAGIC) {
@@ -96,5 +103,5 @@ fn metadata(window: &Window<'_>, offset: u64, size: u64) -> Result<Option<Sectio
         let at = offset.saturating_add(AREA_HEADER_BYTES);
         text.extend(window.bytes_at(WHAT, at, narrow(rest))?);
     }
-    Ok(Section::parse(&String::from_utf8_lossy(&text)))
+    Ok(Section::parse(&String::from_utf8_lossy(&text), items_left))
 }

@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use text::Section;
 
 const SECTOR: u64 = 512;
-/// Most segments of a volume group.
+/// Most fields and sections in the metadata of all physical volumes together; about 130 bytes each.
+pub(crate) const ITEMS_MAX: usize = 1_000_000;
+/// Most segments of a volume group, each counted as often as it has stripes.
 const SEGMENTS_MAX: usize = 100_000;
 /// Most stripes of a segment.
 const STRIPES_MAX: usize = 128;
@@ -50,13 +52,18 @@ pub(crate) struct Assembled {
     /// Where the extents of each physical volume begin and end, in bytes of the volume; by
     /// position. Nothing for one that no metadata knows.
     pub(crate) extents: Vec<Option<Extent>>,
+    /// What logical volumes have that is not followed, in bytes of the disk: it is not free.
+    pub(crate) lost: Vec<Extent>,
+    /// Physical volumes of groups with more segments than are followed, by position: what is
+    /// not used there may be.
+    pub(crate) limited: BTreeSet<usize>,
     /// What is odd, for people; by volume group.
     pub(crate) oddities: Vec<(String, String)>,
 }
 
-/// Reads the label of a volume.
-pub(crate) fn read(window: &Window<'_>) -> Result<Option<Label>, Error> {
-    label::read(window)
+/// Reads the label of a volume, with so many items of metadata at most.
+pub(crate) fn read(window: &Window<'_>, items_left: &mut usize) -> Result<Option<Label>, Error> {
+    label::read(window, items_left)
 }
 
 /// Puts physical volumes together.
@@ -84,7 +91,11 @@ struct Group<'g, 'd> {
     extent_bytes: u64,
     /// Where the extents of a physical volume are, by the name that the metadata gives it.
     physical: BTreeMap<&'g str, (&'g Window<'d>, Extent)>,
+    /// Which physical volumes these are.
+    positions: BTreeSet<usize>,
     segments_left: usize,
+    /// Whether there were more.
+    limited: bool,
 }
 
 impl<'g, 'd> Group<'g, 'd> {
@@ -95,7 +106,14 @@ impl<'g, 'd> Group<'g, 'd> {
         assembled: &mut Assembled,
     ) -> Self {
         let extent_bytes = section.number("extent_size").unwrap_or(0).saturating_mul(SECTOR);
-        let mut group = Self { name, extent_bytes, physical: BTreeMap::new(), segments_left: SEGMENTS_MAX };
+        let mut group = Self {
+            name,
+            extent_bytes,
+            physical: BTreeMap::new(),
+            positions: BTreeSet::new(),
+            segments_left: SEGMENTS_MAX,
+            limited: false,
+        };
         for (own, volume) in section.section("physical_volumes").into_iter().flat_map(Section::sections) {
             let uuid: String = volume.text("id").chars().filter(|char| *char != '-').collect();
             let found = physical.iter().position(|known| known.label.uuid == uuid);
@@ -112,6 +130,7 @@ impl<'g, 'd> Group<'g, 'd> {
                 *slot = Some(area);
             }
             group.physical.insert(own, (&known.window, area));
+            group.positions.insert(position);
         }
         group
     }
@@ -126,7 +145,14 @@ impl<'g, 'd> Group<'g, 'd> {
             let mut whole = true;
             for (_, segment) in volume.sections() {
                 match segment.text("type") {
-                    "striped" | "linear" => whole &= self.add(segment, &mut segments),
+                    "striped" | "linear" => {
+                        let added = self.add(segment);
+                        if added.is_none() {
+                            whole = false;
+                            assembled.lost.extend(self.parts(segment));
+                        }
+                        segments.extend(added);
+                    }
                     // Its legs are volumes of their own; so are what a snapshot has and its origin.
                     "mirror" | "raid1" | "snapshot" => {}
                     kind => {
@@ -154,24 +180,50 @@ impl<'g, 'd> Group<'g, 'd> {
             let opaque = kind.or((!whole).then_some("lvm2-partial"));
             assembled.logical.push(Logical { label, segments, opaque });
         }
+        if self.limited {
+            let what = "more segments than are followed; what no other volume has is taken as raw bytes";
+            assembled.oddities.push((self.name.to_owned(), what.to_owned()));
+            assembled.limited.extend(&self.positions);
+        }
     }
 
-    /// Adds a linear or striped segment; false if some of it is not there.
-    fn add(&mut self, segment: &Section, segments: &mut Vec<Segment>) -> bool {
-        let Some(left) = self.segments_left.checked_sub(1) else { return false };
+    /// Returns the parts of the disk that a segment says it has, as far as they are there.
+    fn parts(&self, segment: &Section) -> Vec<Extent> {
+        if self.limited {
+            return Vec::new();
+        }
+        let stripes = segment.pairs("stripes");
+        let bytes = |count: u64| count.saturating_mul(self.extent_bytes);
+        let share = bytes(segment.number("extent_count").unwrap_or(0)).div_ceil(wide(stripes.len()).max(1));
+        let mut parts = Vec::new();
+        for (name, first) in stripes.iter().take(STRIPES_MAX) {
+            let Some((window, area)) = self.physical.get(name) else { continue };
+            let part = Extent::new(area.offset.saturating_add(bytes(*first)), share);
+            let inside = part.intersect(area);
+            parts.extend(inside.iter().flat_map(|part| window.locate(*part)).map(|piece| piece.extent()));
+        }
+        parts
+    }
+
+    /// Returns where a linear or striped segment lies, if all of it is there.
+    fn add(&mut self, segment: &Section) -> Option<Segment> {
+        let stripes = segment.pairs("stripes");
+        let Some(left) = self.segments_left.checked_sub(stripes.len().max(1)) else {
+            self.limited = true;
+            return None;
+        };
         self.segments_left = left;
         let number = |name| segment.number(name).unwrap_or(0);
         let start = number("start_extent").saturating_mul(self.extent_bytes);
         let length = number("extent_count").saturating_mul(self.extent_bytes);
-        let stripes = segment.pairs("stripes");
         let count = wide(stripes.len());
         if length == 0 || count == 0 || stripes.len() > STRIPES_MAX {
-            return false;
+            return None;
         }
         let share = length.div_ceil(count);
         let mut starts = Vec::new();
         for (name, first) in &stripes {
-            let Some((window, area)) = self.physical.get(name) else { return false };
+            let (window, area) = self.physical.get(name)?;
             let at = area.offset.saturating_add(first.saturating_mul(self.extent_bytes));
             let part = Extent::new(at, share);
             // Physical volumes lie in one piece, or are arrays, which do not.
@@ -180,7 +232,7 @@ impl<'g, 'd> Group<'g, 'd> {
                 (Some(piece), None) if piece.length == share && part.end() <= area.end() => {
                     starts.push(piece.offset);
                 }
-                _ => return false,
+                _ => return None,
             }
         }
         let lies = if let [start] = starts.as_slice() {
@@ -189,12 +241,11 @@ impl<'g, 'd> Group<'g, 'd> {
             let stripe_bytes = number("stripe_size").saturating_mul(SECTOR);
             let whole = length.checked_rem(stripe_bytes.saturating_mul(count)) == Some(0);
             if stripe_bytes < STRIPE_BYTES_MIN || !whole {
-                return false;
+                return None;
             }
             Lies::Striped { starts, stripe_bytes }
         };
-        segments.push(Segment { extent: Extent::new(start, length), lies });
-        true
+        Some(Segment { extent: Extent::new(start, length), lies })
     }
 }
 

@@ -6,9 +6,6 @@ use std::str::Chars;
 /// Deepest nesting of sections; a volume group has four.
 const DEPTH_MAX: usize = 8;
 
-/// Most fields and sections of a text.
-const ITEMS_MAX: usize = 2_000_000;
-
 /// A section: fields and sections by name, in order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Section(Vec<(String, Item)>);
@@ -22,9 +19,10 @@ enum Item {
 }
 
 impl Section {
-    /// Parses a text; nothing if it is no such text.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut parser = Parser { chars: text.chars().peekable(), items: 0 };
+    /// Parses a text; nothing if it is no such text or has more items than are left, which are
+    /// then none.
+    pub(crate) fn parse(text: &str, items_left: &mut usize) -> Option<Self> {
+        let mut parser = Parser { chars: text.chars().peekable(), items_left };
         let section = parser.section(0)?;
         parser.chars.next().is_none().then_some(section)
     }
@@ -97,10 +95,16 @@ impl Section {
 
 struct Parser<'t> {
     chars: Peekable<Chars<'t>>,
-    items: usize,
+    items_left: &'t mut usize,
 }
 
 impl Parser<'_> {
+    /// Counts an item.
+    fn count(&mut self) -> Option<()> {
+        *self.items_left = self.items_left.saturating_sub(1);
+        (*self.items_left > 0).then_some(())
+    }
+
     fn skip(&mut self) {
         while let Some(&char) = self.chars.peek() {
             if char == '#' {
@@ -133,7 +137,7 @@ impl Parser<'_> {
                 None | Some('}') => return None,
                 Some(_) => {}
             }
-            self.items = self.items.checked_add(1).filter(|items| *items <= ITEMS_MAX)?;
+            self.count()?;
             let name = self.word()?;
             let item = if self.next_is('{') {
                 if depth >= DEPTH_MAX {
@@ -183,7 +187,7 @@ impl Parser<'_> {
         }
         let mut list = Vec::new();
         while !self.next_is(']') {
-            self.items = self.items.checked_add(1).filter(|items| *items <= ITEMS_MAX)?;
+            self.count()?;
             list.push(self.scalar()?);
             self.next_is(',');
         }
@@ -214,7 +218,7 @@ mod tests {
             }
             contents = "Text"
         "#;
-        let all = Section::parse(text).expect("a text");
+        let all = Section::parse(text, &mut 100).expect("a text");
         let group = all.section("vg0").expect("a section");
         assert_eq!((group.text("id"), group.number("seqno")), ("a-b", Some(3)));
         assert_eq!(group.texts("status"), ["READ", "WRITE"]);
@@ -222,7 +226,9 @@ mod tests {
         assert_eq!(pv.pairs("stripes"), [("pv0", 0), ("pv1", 25)]);
         assert_eq!(pv.text("name"), "with \"quotes\"");
         for wrong in ["a {", "a = ", "a = [1, 2", "}", "a = \"b", "{", &"a {".repeat(20)] {
-            assert_eq!(Section::parse(wrong), None, "{wrong}");
+            assert_eq!(Section::parse(wrong, &mut 100), None, "{wrong}");
         }
+        let mut left = 4;
+        assert_eq!((Section::parse("a = [1, 2, 3]", &mut left), left), (None, 0));
     }
 }

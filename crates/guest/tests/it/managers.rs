@@ -119,6 +119,12 @@ fn logical_volumes_over_two_disks() {
     let (_, survey) = survey_of(&disks[..1]);
     assert_eq!(label_of(&survey, "lvm2-partial"), ["tvg/linear"]);
     assert!(survey.oddities.iter().any(|oddity| oddity.what.contains("is missing")), "{:?}", survey.oddities);
+    // What volumes have that are not all there is not free.
+    let (from, end) = (u64::try_from(at(0)).expect("small"), u64::try_from(at(4)).expect("small"));
+    let free = survey.map.iter().filter(|place| place.kind == PlaceKind::Free);
+    let wrong =
+        free.flat_map(|place| place.runs).filter(|run| run.disk + run.length > from && run.disk < end);
+    assert_eq!(wrong.count(), 0);
 
     let mut random = Random(5);
     for _ in 0..60 {
@@ -129,6 +135,62 @@ fn logical_volumes_over_two_disks() {
         }
         survey_of(&damaged);
     }
+}
+
+/// A physical volume whose metadata says this (lvm2 sources, `lib/format_text/layout.h`).
+fn physical(uuid: &[u8; 32], text: &str) -> Vec<u8> {
+    let area = 2 * MIB + text.len();
+    let mut disk = vec![0; (area / EXTENT + 3) * EXTENT];
+    let mut put = |at: usize, bytes: &[u8]| disk[at..at + bytes.len()].copy_from_slice(bytes);
+    let number = |number: usize| u64::try_from(number).expect("small").to_le_bytes();
+    put(512, b"LABELONE");
+    put(520, &number(1));
+    put(532, &32_u32.to_le_bytes());
+    put(536, b"LVM2 001");
+    put(544, uuid);
+    // One data area, its end, one metadata area.
+    put(584, &number(area));
+    put(616, &number(4096));
+    put(624, &number(area - 4096));
+    put(4100, b" LVM2 x[5A%r0N*>");
+    put(4136, &number(512));
+    put(4144, &number(text.len()));
+    put(4096 + 512, text.as_bytes());
+    disk
+}
+
+/// A group of one physical volume with these segments.
+fn group(uuid: &str, segments: &str) -> String {
+    format!(
+        "vg {{ id = \"g\" seqno = 1 extent_size = 8 physical_volumes {{ pv0 {{ id = \"{uuid}\" \
+         pe_start = 4096 pe_count = 1024 }} }} logical_volumes {{ lv {{ {segments} }} }} }}"
+    )
+}
+
+#[test]
+fn more_segments_than_are_followed_are_a_limit() {
+    let uuid = "0123456789abcdefghijklmnopqrstuv";
+    let bytes = uuid.as_bytes().try_into().expect("32 bytes");
+    let segment = |number: usize| {
+        let place = number * 2 % 1024;
+        format!(
+            "s{number} {{ start_extent={number} extent_count=1 type=\"linear\" stripes=[\"pv0\", {place}] }}\n"
+        )
+    };
+    let check = |segments: usize, limited: bool| {
+        let text: String = (0..segments).map(segment).collect();
+        let start = std::time::Instant::now();
+        let (_, survey) = survey_of(&[physical(bytes, &group(uuid, &text))]);
+        assert!(start.elapsed().as_secs() < 10);
+        assert_eq!(!survey.limits.is_empty(), limited, "{segments}: {:?}", survey.oddities);
+        // What may be in use is not called free.
+        assert_eq!(bytes_of(&survey, PlaceKind::Free) == 0, limited, "{segments}");
+    };
+    check(3, false);
+    check(500, false);
+    // More segments than are followed; more text than is read.
+    check(100_001, true);
+    check(200_000, true);
 }
 
 /// A superblock of version 1.2 (kernel `include/uapi/linux/raid/md_p.h`).
