@@ -4,7 +4,7 @@ use crate::volumes::{Findings, Found, Taken, place_volume};
 use crate::window::{Segment, Window};
 use crate::{Error, lvm, md};
 use airlock_disk::BlockSource;
-use airlock_model::{Extent, PlaceKind, subtract};
+use airlock_model::{Extent, PlaceKind, joined, subtract};
 
 /// Most stripes of a volume; each is a run of its own at least.
 const STRIPES_MAX: usize = 4 << 20;
@@ -108,8 +108,8 @@ pub(crate) fn groups<'d>(
 }
 
 /// Returns what is left of extents without others.
-fn without(extents: &[Extent], mut others: Vec<Extent>) -> Vec<Extent> {
-    others.sort_unstable();
+fn without(extents: &[Extent], others: Vec<Extent>) -> Vec<Extent> {
+    let others = joined(others);
     extents.iter().flat_map(|extent| subtract(*extent, &others)).collect()
 }
 

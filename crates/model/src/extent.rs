@@ -55,7 +55,8 @@ impl Run {
 
 /// Returns the parts of `from` that no extent of `holes` covers.
 ///
-/// `holes` must be sorted by offset; they may touch or overlap each other.
+/// `holes` must be sorted by offset; they may touch or overlap each other, but none may lie inside
+/// of another (see [`joined`]).
 pub fn subtract(from: Extent, holes: &[Extent]) -> Vec<Extent> {
     let mut kept = Vec::new();
     let mut at = from.offset;
@@ -75,6 +76,22 @@ pub fn subtract(from: Extent, holes: &[Extent]) -> Vec<Extent> {
     kept
 }
 
+/// Sorts extents and joins those that touch or overlap.
+pub fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
+    extents.retain(|extent| extent.length > 0);
+    extents.sort_unstable();
+    let mut joined: Vec<Extent> = Vec::with_capacity(extents.len());
+    for extent in extents {
+        match joined.last_mut() {
+            Some(last) if extent.offset <= last.end() => {
+                last.length = last.end().max(extent.end()) - last.offset;
+            }
+            _ => joined.push(extent),
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +101,15 @@ mod tests {
         let holes: Vec<_> = holes.iter().map(pair).collect();
         let expected: Vec<_> = expected.iter().map(pair).collect();
         assert_eq!(subtract(pair(&from), &holes), expected);
+    }
+
+    #[test]
+    fn holes_inside_of_holes_are_joined_first() {
+        let extent = |offset, length| Extent::new(offset, length);
+        let holes =
+            joined(vec![extent(10, 10), extent(0, 100), extent(5, 0), extent(100, 5), extent(200, 1)]);
+        assert_eq!(holes, [extent(0, 105), extent(200, 1)]);
+        assert!(subtract(extent(50, 50), &holes).is_empty());
     }
 
     #[test]

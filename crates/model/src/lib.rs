@@ -28,7 +28,7 @@ pub use chunk::{
 };
 pub use coverage::{Class, Coverage, Reason};
 pub use escape::Escaped;
-pub use extent::{Extent, Run, subtract};
+pub use extent::{Extent, Run, joined, subtract};
 pub use finding::{Check, Confidence, Finding, Fingerprint, Severity, Site, Trail};
 pub use machine::{Bus, Controller, Drive, Firmware, Machine, Nic};
 pub use packed::{Codec, Packed};

@@ -4,7 +4,7 @@ use crate::cleared::{Changed, Chunk, Cleared};
 use crate::document::{Rule, Scope};
 use crate::effective::Effective;
 use airlock_model::{
-    Action, ChunkRecord, ContentHash, Decision, Extent, Finding, Fingerprint, PlaceKind, Reason, Site,
+    Action, ChunkRecord, ContentHash, Decision, Extent, Finding, Fingerprint, PlaceKind, Reason, Site, joined,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -162,7 +162,7 @@ impl Effective {
                 held.extend_from_slice(&object.extents);
             }
         }
-        let held = clip(merge(held), &object.extents);
+        let held = clip(joined(held), &object.extents);
         Judgement { held, terminate, strictest, unscannable: passing, inspected: BTreeMap::new() }
     }
 
@@ -186,36 +186,20 @@ fn distinct<'f>(findings: impl Iterator<Item = &'f Finding>) -> u32 {
     u32::try_from(values.len()).unwrap_or(u32::MAX)
 }
 
-/// Sorts extents and joins those that touch or overlap.
-fn merge(mut extents: Vec<Extent>) -> Vec<Extent> {
-    extents.retain(|extent| extent.length > 0);
-    extents.sort_unstable();
-    let mut merged: Vec<Extent> = Vec::with_capacity(extents.len());
-    for extent in extents {
-        match merged.last_mut() {
-            Some(last) if extent.offset <= last.end() => {
-                last.length = last.end().max(extent.end()) - last.offset;
-            }
-            _ => merged.push(extent),
-        }
-    }
-    merged
-}
-
 /// Cuts `held` down to what lies inside `extents`, so that blocks are never rounded into
 /// a neighbour. An object without extents of its own is not cut.
 fn clip(held: Vec<Extent>, extents: &[Extent]) -> Vec<Extent> {
     if extents.is_empty() || held.is_empty() {
         return held;
     }
-    let extents = merge(extents.to_vec());
+    let extents = joined(extents.to_vec());
     let mut clipped = Vec::new();
     for one in &held {
         let first = extents.partition_point(|extent| extent.end() <= one.offset);
         let inside = extents[first..].iter().take_while(|extent| extent.offset < one.end());
         clipped.extend(inside.filter_map(|extent| extent.intersect(one)));
     }
-    merge(clipped)
+    joined(clipped)
 }
 
 /// Counts over a disk or a VM what rules of that scope are about.
