@@ -8,14 +8,14 @@ use crate::progress::{Meter, cancel_on_interrupt};
 use crate::{output, site, stats};
 use airlock_checks::Progress;
 use airlock_checks::memo::Memo;
-use airlock_director::{Config, DEFAULT_VDC, Director};
+use airlock_director::{Config, DEFAULT_VDC, Director, Error as DirectorError};
 use airlock_link::{Connector, Identity, Link, pair};
 use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
 use airlock_model::{Decision, Finding, Site};
 use airlock_policy::{Document, Effective};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[derive(Serialize)]
 struct TransferJson<'t> {
@@ -154,11 +154,18 @@ fn to_embedded(
     progress: &Progress,
     meter: &Meter,
 ) -> Result<Outcome, Failure> {
-    std::thread::scope(|scope| {
+    // What went wrong at the destination; that its links ended is only what came of it.
+    let failed = Mutex::new(None);
+    let sent = std::thread::scope(|scope| {
+        let failed = &failed;
         let connect = || {
             let (here, mut there) = pair();
             scope.spawn(move || {
                 if let Err(error) = director.serve(&mut there, DEFAULT_VDC) {
+                    if !matches!(error, DirectorError::Link(_) | DirectorError::Peer(_)) {
+                        let mut failed = failed.lock().expect("no holder of this lock panics");
+                        failed.get_or_insert(Failure::of(Code::Error, &error).text);
+                    }
                     tracing::info!(
                         error = &error as &dyn std::error::Error,
                         "the embedded director ended a stream"
@@ -169,6 +176,12 @@ fn to_embedded(
             Ok(link)
         };
         send(offer, &connect, progress, meter)
+    });
+    let failed = failed.into_inner().expect("no holder of this lock panics");
+    sent.map_err(|failure| match failed.filter(|_| failure.code == Code::Error) {
+        Some(text) => Failure { text: format!("the destination failed: {text}"), hint: None, ..failure }
+            .hint("what has arrived is kept; mend this, and go on with --resume"),
+        None => failure,
     })
 }
 

@@ -136,3 +136,23 @@ fn second_director_is_busy() {
         bench.airlock("export").arg("small").arg("--vault").arg(&data).arg("--to").arg(&image).expect(1);
     assert_says(&ran, &["exists", "hint:"]);
 }
+
+/// A destination whose disk is full is named, with what can be done, in place of a link that ended.
+#[test]
+fn a_full_destination_says_so() {
+    let bench = Bench::new();
+    let image = bench.clean_disk(32 << 20);
+    let small = bench.path("small");
+    std::fs::create_dir_all(&small).expect("folder");
+    let run = |program: &str, args: &[&str]| {
+        let done = std::process::Command::new(program).args(args).arg(&small).status().expect("it runs");
+        assert!(done.success(), "{program} ends with {done}");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+    let ran = bench.airlock("transfer").arg(&image).arg(small.join("dest")).end();
+    run("umount", &[]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    for part in ["the destination failed", "No space left on device", "--resume"] {
+        assert!(ran.err.contains(part), "no {part:?} in {}", ran.err);
+    }
+}
