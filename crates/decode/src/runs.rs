@@ -157,6 +157,47 @@ fn judge(run: &[u8]) -> Option<Run> {
         return (one_case && digits > few && different > 4 && run.len() >= JUDGED).then_some(Run::Hex);
     }
     let slashes = count(|byte| matches!(byte, b'/' | b'+'));
-    (lower > few && upper > few && digits.saturating_add(slashes) > 0 && slashes <= run.len() / 4)
-        .then_some(Run::Base64)
+    let mixed = lower > few && upper > few && digits.saturating_add(slashes) > 0 && slashes <= run.len() / 4;
+    (mixed && is_restless(run)).then_some(Run::Base64)
+}
+
+/// Whether neighbours are mostly of different classes: upper case, lower case, digits, others. In
+/// base64 two of three pairs of different letters are; in names of words joined by capitals, as
+/// compilers write them, one of three.
+fn is_restless(run: &[u8]) -> bool {
+    let class = |byte: u8| match byte {
+        b'A'..=b'Z' => 0,
+        b'a'..=b'z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    let pairs = run.iter().zip(run.iter().skip(1)).filter(|(a, b)| a != b);
+    let (pairs, changes) = pairs.fold((0_usize, 0_usize), |(pairs, changes), (a, b)| {
+        let changed = usize::from(class(*a) != class(*b));
+        (pairs.saturating_add(1), changes.saturating_add(changed))
+    });
+    changes.saturating_mul(20) >= pairs.saturating_mul(9)
+}
+
+#[cfg(test)]
+mod restless {
+    use super::judge;
+
+    #[test]
+    fn names_that_compilers_make_are_no_base64() {
+        for name in [
+            "ZN4llvm12DenseMapBaseINS8DenseMapIPKNS8FunctionENSt10uniqueptrI",
+            "Java8NativeInterfaceGetStringUTFCharactersAndReleaseThemLaterOn1",
+            "getSupportedSignatureAlgorithmsForCertificateChainBuilder2WithTrust",
+        ] {
+            assert!(judge(name.as_bytes()).is_none(), "{name}");
+        }
+        for text in [
+            "H4sIAAAAAAAAA0tOLEpRMLE0NFMwNrYwVTAwM7BQMLIwNuICABm/oxIZAAAA",
+            "NDUzOSAxNDg4IDAzNDMgNjQ2NyAgIDQ1MzkgMTQ4OCAwMzQzIDY0NjcgICA0",
+            "TG9yZW0gaXBzdW0gZG9sb3Igc2l0IGFtZXQsIGNvbnNlY3RldHVyIGFkaXBp",
+        ] {
+            assert!(judge(text.as_bytes()).is_some(), "{text}");
+        }
+    }
 }
