@@ -32,16 +32,18 @@ pub(crate) fn arrays<'d>(
     }
     let pairs: Vec<_> =
         members.iter().map(|(member, volume)| (member.clone(), volume.window.clone())).collect();
-    for (member, volume) in &members {
-        let data: Vec<Extent> = volume.window.locate(member.data).map(|piece| piece.extent()).collect();
-        let rest = without(&volume.own, data);
-        let extent = volume.window.extent();
-        place_volume(findings, &volume.label, "md", extent, &[(PlaceKind::Metadata, rest)]);
-    }
     let mut taken = Taken::default();
     for array in md::assemble(&pairs) {
         let md::Array { label, segments, opaque } = array;
         found.extend(volume(disk, label, segments, opaque, &mut taken, findings));
+    }
+    for (member, volume) in &members {
+        let data: Vec<Extent> = volume.window.locate(member.data).map(|piece| piece.extent()).collect();
+        // What of its data no array uses, because the members are not of one length.
+        let spare: Vec<Extent> = data.iter().flat_map(|extent| taken.without(*extent)).collect();
+        let rest = without(&volume.own, data);
+        let places = [(PlaceKind::Metadata, rest), (PlaceKind::Raw, spare)];
+        place_volume(findings, &volume.label, "md", volume.window.extent(), &places);
     }
     Ok(found)
 }
