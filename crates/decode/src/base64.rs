@@ -14,21 +14,42 @@ pub(crate) const fn value_of(byte: u8) -> Option<u8> {
     })
 }
 
-/// Decodes base64 up to a character that is none. A line break joins two lines, and so do blanks
-/// behind it; padding may stand at the end of any line.
+/// Follows what may stand between characters: a line break joins two lines, and so do blanks behind
+/// it; padding may stand at the end of any line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Breaks {
+    /// Whether a line has just ended.
+    broken: bool,
+}
+
+impl Breaks {
+    /// Takes the next byte. Returns whether it belongs to the same run as the last one.
+    #[inline]
+    pub(crate) fn admit(&mut self, byte: u8) -> bool {
+        if value_of(byte).is_some() {
+            self.broken = false;
+            return true;
+        }
+        let breaks = byte == b'\n' && !self.broken;
+        let blank = matches!(byte, b'\r' | b'=') || self.broken && matches!(byte, b' ' | b'\t');
+        self.broken |= breaks;
+        breaks || blank
+    }
+}
+
+/// Decodes base64 up to a character that is none and does not stand between two ([`Breaks`]).
 pub(crate) struct Base64<R> {
     inner: R,
     /// Bits that wait, and how many.
     bits: u32,
     count: u32,
-    /// Whether a line has just ended.
-    broken: bool,
+    breaks: Breaks,
     ended: bool,
 }
 
 impl<R: BufRead> Base64<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, bits: 0, count: 0, broken: false, ended: false }
+        Self { inner, bits: 0, count: 0, breaks: Breaks::default(), ended: false }
     }
 }
 
@@ -42,7 +63,6 @@ impl<R: BufRead> Read for Base64<R> {
             let mut taken = 0_usize;
             for &byte in piece {
                 if let Some(value) = value_of(byte) {
-                    self.broken = false;
                     self.bits = (self.bits << 6) | u32::from(value);
                     self.count = self.count.saturating_add(6);
                     if self.count >= 8 {
@@ -58,15 +78,14 @@ impl<R: BufRead> Read for Base64<R> {
                         self.bits &= (1_u32 << self.count).wrapping_sub(1);
                         made = made.saturating_add(1);
                     }
-                } else if byte == b'\n' && !self.broken {
-                    self.broken = true;
-                } else if byte == b'\r' || self.broken && matches!(byte, b' ' | b'\t') {
-                } else if byte == b'=' {
-                    (self.bits, self.count) = (0, 0);
-                } else {
+                }
+                if !self.breaks.admit(byte) {
                     self.ended = true;
                     self.inner.consume(taken);
                     break 'pieces;
+                }
+                if byte == b'=' {
+                    (self.bits, self.count) = (0, 0);
                 }
                 taken = taken.saturating_add(1);
             }

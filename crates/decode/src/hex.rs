@@ -15,6 +15,11 @@ impl<R: BufRead> Hex<R> {
     }
 }
 
+/// Whether a byte belongs to a run: digits and line breaks.
+pub(crate) fn admits(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b'\r' | b'\n')
+}
+
 /// Returns the value of a digit.
 pub(crate) fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
@@ -30,7 +35,7 @@ impl<R: BufRead> Read for Hex<R> {
             let mut taken = 0_usize;
             for &byte in piece {
                 let value = digit(byte);
-                if value.is_none() && !matches!(byte, b'\r' | b'\n') {
+                if !admits(byte) {
                     self.ended = true;
                     break;
                 }

@@ -70,7 +70,7 @@ mod zip;
 pub use carve::carve;
 pub use layer::{Layer, Relation, Sink};
 pub use limits::Limits;
-pub use runs::Screen;
+pub use runs::Runs;
 pub use sniff::HEAD_BYTES;
 pub use source::ReadAt;
 
@@ -78,7 +78,7 @@ use airlock_model::Reason;
 use std::collections::BTreeSet;
 
 /// Changes whenever other layers are opened, or other limits are met.
-pub const VERSION: &str = "airlock.decode/1";
+pub const VERSION: &str = "airlock.decode/2";
 
 /// Returns whether content that begins with `head`, its first [`HEAD_BYTES`] or all of it, can be
 /// opened.

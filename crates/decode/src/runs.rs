@@ -4,12 +4,18 @@
 //! in every [`STRIDE`] are enough to find them: text has a blank every few bytes, and what is
 //! binary seldom has sixteen letters in a row.
 
-use crate::base64::{Base64, value_of};
-use crate::hex::Hex;
-use crate::layer::Relation;
-use crate::number::wide;
+use crate::base64::{Base64, Breaks, value_of};
+use crate::hex::{self, Hex};
+use crate::layer::{Relation, Sink};
+use crate::limits::Limits;
+use crate::number::{narrow, wide};
+use crate::source::{Cursor, ReadAt, bytes_at};
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::Reason;
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::sync::LazyLock;
 
 /// Distance between the places that are looked at. A line of base64 in a mail has 76 characters,
 /// one in a key file 64.
@@ -25,6 +31,12 @@ const RUN_MIN: usize = 40;
 /// Characters that are looked at to tell what a run is.
 const JUDGED: usize = 64;
 
+/// Bytes before a place in which the lines of its run may begin.
+const BACK_MAX: usize = 4096;
+
+/// Bytes on each side of an edge between two pieces that places near it need.
+const SEAM: usize = STRIDE + JUDGED;
+
 /// Bytes that are looked at again with the next ones, for runs across two pieces.
 const KEPT: usize = 256;
 
@@ -33,31 +45,232 @@ const PIECE_BYTES: usize = 32 << 10;
 
 /// What a run is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Run {
+enum Run {
     Base64,
     Hex,
 }
 
-/// Looks for runs in bytes that pass by in pieces of any size; it only says whether there is one.
-///
-/// A run that lies across two pieces counts in each by itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Screen {
-    found: bool,
-}
-
-impl Screen {
-    /// Looks at the next bytes.
-    #[inline]
-    pub fn look(&mut self, piece: &[u8]) {
-        if !self.found {
-            self.found = next_run(piece).is_some();
+impl Run {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
         }
     }
 
-    /// Returns whether there is anything that [`crate::open`] would open.
-    pub fn found(&self) -> bool {
-        self.found
+    /// Opens a run that begins at `at` of the content and with the first byte of `source`.
+    fn open<'a>(self, walk: &Walk<'_>, (depth, at): (usize, u64), source: impl BufRead + 'a) {
+        let place = (self.name(), at);
+        match self {
+            Self::Base64 => walk.open(depth, place, Relation::Decoded, Box::new(Base64::new(source))),
+            Self::Hex => walk.open(depth, place, Relation::Decoded, Box::new(Hex::new(source))),
+        }
+    }
+}
+
+/// A run in a piece.
+struct Found {
+    /// The place that lies in it.
+    place: usize,
+    /// Where it begins.
+    start: usize,
+    /// Whether it may begin before the piece.
+    cut: bool,
+    run: Run,
+}
+
+/// A run that has begun, up to where it is over.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    run: Run,
+    breaks: Breaks,
+}
+
+impl Course {
+    fn of(run: Run) -> Self {
+        Self { run, breaks: Breaks::default() }
+    }
+
+    /// Returns where in `bytes`, the next ones, the run is over; none if it may go on behind them.
+    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self.run {
+            Run::Base64 => bytes.iter().position(|byte| !self.breaks.admit(*byte)),
+            Run::Hex => bytes.iter().position(|byte| !hex::admits(*byte)),
+        }
+    }
+}
+
+/// Opens the encoded runs in content that passes by in pieces of any size.
+///
+/// A run that lies in one piece is opened as it passes. One that goes from piece to piece is
+/// opened in the end, from the content itself.
+pub struct Runs<'s> {
+    walk: Walk<'s>,
+    /// The last bytes that passed.
+    tail: Vec<u8>,
+    /// Where the next byte belongs.
+    at: u64,
+    /// Where the content began, or went on behind a hole.
+    begun: u64,
+    /// The next place that is to be looked at.
+    next: u64,
+    /// The run that went up to `at`.
+    open: Option<Course>,
+    /// Where the last run was over.
+    over: u64,
+    /// Places of runs that lie in more than one piece, and where those before them were over.
+    late: Vec<(u64, u64)>,
+}
+
+impl std::fmt::Debug for Runs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runs").field("at", &self.at).field("late", &self.late).finish_non_exhaustive()
+    }
+}
+
+impl<'s> Runs<'s> {
+    /// Opens runs within these limits.
+    pub fn new(limits: &Limits, sink: &'s mut dyn Sink) -> Self {
+        let walk = Walk::new(limits, sink);
+        Self { walk, tail: Vec::new(), at: 0, begun: 0, next: 0, open: None, over: 0, late: Vec::new() }
+    }
+
+    /// Looks at the bytes of the content from `at` on, and opens the runs within them. What lies
+    /// between them and those before is a hole.
+    pub fn look(&mut self, at: u64, piece: &[u8]) {
+        if at != self.at {
+            self.end_stretch();
+            (self.at, self.begun, self.next, self.open) = (at, at, at.next_multiple_of(wide(STRIDE)), None);
+            self.tail.clear();
+        }
+        let end = at.saturating_add(wide(piece.len()));
+        if let Some(course) = self.open {
+            self.pass(course, at, piece);
+        }
+        if self.next < at.saturating_add(wide(STRIDE)) && at > self.begun {
+            self.look_at_seam(piece);
+        }
+        // Bytes of this piece surround the places that are left.
+        loop {
+            let from = narrow(self.next.saturating_sub(at));
+            if self.open.is_some() || from.saturating_add(JUDGED) > piece.len() {
+                break;
+            }
+            let floor = narrow(self.over.saturating_sub(at));
+            let Some(Found { place, start, cut, run }) = next_run(piece, from, floor) else {
+                let room = piece.len().saturating_sub(from).saturating_sub(JUDGED);
+                let steps = wide(room / STRIDE).saturating_add(1);
+                self.next = self.next.saturating_add(steps.saturating_mul(wide(STRIDE)));
+                break;
+            };
+            let rest = piece.get(start..).unwrap_or_default();
+            let first = at.saturating_add(wide(start));
+            let (place, floor) = (at.saturating_add(wide(place)), self.over);
+            self.next = place.saturating_add(wide(STRIDE));
+            self.pass(Course::of(run), first, rest);
+            if self.open.is_none() && (!cut || at == self.begun) {
+                run.open(&self.walk, (0, first), rest);
+            } else {
+                self.late.push((place, floor));
+            }
+        }
+        self.keep(piece);
+        self.at = end;
+    }
+
+    /// Ends the content. Returns whether runs are left that need it once more.
+    pub fn end(&mut self) -> bool {
+        self.end_stretch();
+        !self.late.is_empty()
+    }
+
+    /// Opens the runs that lay in more than one piece, and returns why not everything was opened.
+    pub fn finish(mut self, source: &mut dyn ReadAt) -> BTreeSet<Reason> {
+        self.end_stretch();
+        for &(place, floor) in &self.late {
+            let from = place.saturating_sub(wide(BACK_MAX)).max(floor);
+            let before = narrow(place.saturating_sub(from));
+            let bytes = bytes_at(source, from, before.saturating_add(JUDGED));
+            let Some(Found { start, run, .. }) = run_around(&bytes, before, 0) else { continue };
+            let start = from.saturating_add(wide(start));
+            let end = source.size();
+            let mut stream = Stream::shown(&self.walk, Box::new(Cursor::new(&mut *source, start, end)));
+            run.open(&self.walk, (0, start), &mut stream);
+        }
+        self.walk.into_reasons()
+    }
+
+    /// Takes note that a run goes on from `first`, where `rest` begins.
+    fn pass(&mut self, mut course: Course, first: u64, rest: &[u8]) {
+        let end = course.end(rest);
+        self.open = end.is_none().then_some(course);
+        let over = first.saturating_add(wide(end.unwrap_or(rest.len())));
+        self.over = over;
+        self.next = self.next.max(over).next_multiple_of(wide(STRIDE));
+    }
+
+    /// Looks at the places that need bytes of the last piece and of this one.
+    fn look_at_seam(&mut self, piece: &[u8]) {
+        let before = self.tail.len();
+        let mut seam = std::mem::take(&mut self.tail);
+        seam.extend_from_slice(piece.get(..SEAM).unwrap_or(piece));
+        let start = self.at.saturating_sub(wide(before));
+        while self.open.is_none() && self.next < self.at.saturating_add(wide(STRIDE)) {
+            let place = narrow(self.next.saturating_sub(start));
+            if place.saturating_add(JUDGED) > seam.len() {
+                break;
+            }
+            let floor = narrow(self.over.saturating_sub(start));
+            let Some(Found { run, .. }) = run_at(&seam, place, floor) else {
+                self.next = self.next.saturating_add(wide(STRIDE));
+                continue;
+            };
+            self.late.push((self.next, self.over));
+            let found = self.next;
+            self.next = found.saturating_add(wide(STRIDE));
+            let mut course = Course::of(run);
+            let last = seam.get(place..before).unwrap_or_default();
+            if let Some(end) = course.end(last) {
+                self.over = found.saturating_add(wide(end));
+                self.next = self.next.max(self.over);
+            } else {
+                let ahead = place.saturating_sub(before);
+                self.pass(
+                    course,
+                    self.at.saturating_add(wide(ahead)),
+                    piece.get(ahead..).unwrap_or_default(),
+                );
+            }
+            self.next = self.next.next_multiple_of(wide(STRIDE));
+        }
+        seam.truncate(before);
+        self.tail = seam;
+    }
+
+    /// Looks at the last places of a stretch without a hole.
+    fn end_stretch(&mut self) {
+        let tail = std::mem::take(&mut self.tail);
+        let start = self.at.saturating_sub(wide(tail.len()));
+        while self.open.is_none() && self.next < self.at {
+            let place = narrow(self.next.saturating_sub(start));
+            let floor = narrow(self.over.saturating_sub(start));
+            if run_at(&tail, place, floor).is_some() {
+                self.late.push((self.next, self.over));
+                return;
+            }
+            self.next = self.next.saturating_add(wide(STRIDE));
+        }
+    }
+
+    /// Keeps the last bytes that passed.
+    fn keep(&mut self, piece: &[u8]) {
+        if piece.len() < SEAM {
+            self.tail.extend_from_slice(piece);
+            self.tail.drain(..self.tail.len().saturating_sub(SEAM));
+        } else {
+            self.tail.clear();
+            self.tail.extend_from_slice(piece.get(piece.len().saturating_sub(SEAM)..).unwrap_or_default());
+        }
     }
 }
 
@@ -69,9 +282,14 @@ pub(crate) fn search(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
             return;
         }
         let whole = piece.len() < PIECE_BYTES;
-        if let Some((start, run)) = next_run(piece) {
+        if let Some(Found { start, run, .. }) = next_run(piece, 0, 0) {
             stream.take(start);
-            open_run(walk, stream, run);
+            let (depth, at) = (stream.depth(), stream.position());
+            run.open(walk, (depth, at), &mut *stream);
+            // Nothing was taken where a limit was hit: the run is passed over all the same.
+            if stream.position() == at {
+                stream.skip(wide(RUN_MIN));
+            }
         } else {
             let taken = piece.len().saturating_sub(if whole { 0 } else { KEPT });
             stream.take(taken);
@@ -79,31 +297,23 @@ pub(crate) fn search(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
     }
 }
 
-fn open_run(walk: &Walk<'_>, stream: &mut Stream<'_, '_>, run: Run) {
-    let (depth, at) = (stream.depth(), stream.position());
-    match run {
-        Run::Base64 => {
-            walk.open(depth, ("base64", at), Relation::Decoded, Box::new(Base64::new(&mut *stream)));
-        }
-        Run::Hex => walk.open(depth, ("hex", at), Relation::Decoded, Box::new(Hex::new(&mut *stream))),
-    }
-    // Nothing was taken where a limit was hit: the run is passed over all the same.
-    if stream.position() == at {
-        stream.skip(wide(RUN_MIN));
-    }
-}
-
-/// Returns where the first run begins, and what it is.
+/// Returns the first run that a place from `from` on lies in, which does not begin before `floor`.
 #[inline]
-fn next_run(piece: &[u8]) -> Option<(usize, Run)> {
-    let mut places = piece.chunks_exact(STRIDE).enumerate();
+fn next_run(piece: &[u8], from: usize, floor: usize) -> Option<Found> {
+    let mut places = piece.get(from..)?.chunks_exact(STRIDE).enumerate();
     places.find_map(|(number, chunk)| {
-        let look = chunk.first_chunk::<LOOK>()?;
-        if !may_be_part(look) {
+        if !may_be_part(chunk.first_chunk()?) {
             return None;
         }
-        run_around(piece, number.saturating_mul(STRIDE))
+        let place = number.saturating_mul(STRIDE).saturating_add(from);
+        run_around(piece, place, floor)
     })
+}
+
+/// Returns the run that `place` lies in, which does not begin before `floor`.
+fn run_at(piece: &[u8], place: usize, floor: usize) -> Option<Found> {
+    let look = piece.get(place..)?.first_chunk()?;
+    may_be_part(look).then(|| run_around(piece, place, floor)).flatten()
 }
 
 /// Whether no byte is a blank, a line break, or punctuation before `+`: cheap, and says no nearly
@@ -115,34 +325,52 @@ fn may_be_part(look: &[u8; LOOK]) -> bool {
 }
 
 /// Returns the run that the place `at` lies in. It begins with the first of the lines before that
-/// look alike.
-fn run_around(piece: &[u8], at: usize) -> Option<(usize, Run)> {
-    let (before, after) = piece.split_at_checked(at)?;
-    let back = |before: &[u8]| before.iter().rev().take_while(|byte| is_part(**byte)).count();
-    let near = back(before.get(before.len().saturating_sub(STRIDE)..)?);
+/// look alike, and not before `floor`.
+fn run_around(piece: &[u8], at: usize, floor: usize) -> Option<Found> {
+    let first = at.saturating_sub(BACK_MAX).max(floor).min(at);
+    let (before, after) = (piece.get(first..at)?, piece.get(at..)?);
+    let back =
+        |before: &[u8], part: fn(u8) -> bool| before.iter().rev().take_while(|byte| part(**byte)).count();
     let ahead = after.iter().take(JUDGED).take_while(|byte| is_part(**byte)).count();
+    let near = back(before.get(before.len().saturating_sub(STRIDE)..)?, is_part);
     let (start, end) = (at.saturating_sub(near), at.saturating_add(ahead));
     if ahead == 0 || end.saturating_sub(start) < RUN_MIN {
         return None;
     }
     let run = judge(piece.get(start..end)?)?;
-    let mut start = at.saturating_sub(back(before));
-    loop {
-        let above = piece.get(..start)?;
-        let Some(above) = above.strip_suffix(b"\n") else { break };
+    let part = match run {
+        Run::Base64 => is_part,
+        Run::Hex => |byte: u8| byte.is_ascii_hexdigit(),
+    };
+    let mut start = at.saturating_sub(back(before, part));
+    let mut cut = first == 0 && start == 0;
+    while let Some(above) = piece.get(first..start)?.strip_suffix(b"\n") {
         let above = above.strip_suffix(b"\r").unwrap_or(above);
-        let length = back(above);
+        let length = back(above, part);
+        cut = first == 0 && length == above.len();
         if length < RUN_MIN {
             break;
         }
-        start = above.len().saturating_sub(length);
+        start = first.saturating_add(above.len()).saturating_sub(length);
     }
-    Some((start, run))
+    Some(Found { place: at, start, cut, run })
 }
 
+/// Whether a byte is a character of base64; hexadecimal digits are.
+#[inline]
 fn is_part(byte: u8) -> bool {
-    value_of(byte).is_some()
+    PARTS.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+/// Whether each byte is a character of base64.
+static PARTS: LazyLock<[bool; 256]> = LazyLock::new(|| {
+    let mut byte = 0_u8;
+    [(); 256].map(|()| {
+        let part = value_of(byte).is_some();
+        byte = byte.wrapping_add(1);
+        part
+    })
+});
 
 /// Tells base64 and hexadecimal digits from long words, numbers and separators.
 fn judge(run: &[u8]) -> Option<Run> {
@@ -198,6 +426,89 @@ mod restless {
             "TG9yZW0gaXBzdW0gZG9sb3Igc2l0IGFtZXQsIGNvbnNlY3RldHVyIGFkaXBp",
         ] {
             assert!(judge(text.as_bytes()).is_some(), "{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod pieces {
+    use super::*;
+    use crate::layer::Layer;
+    use proptest::prelude::*;
+
+    /// Every layer: what it is, where it begins, and its bytes.
+    #[derive(Default)]
+    struct Seen {
+        layers: Vec<(String, u64, Vec<u8>)>,
+        open: Vec<usize>,
+    }
+
+    impl Sink for Seen {
+        fn open(&mut self, layer: &Layer<'_>) {
+            self.open.push(self.layers.len());
+            self.layers.push((layer.name.to_owned(), layer.at, Vec::new()));
+        }
+
+        fn feed(&mut self, depth: usize, bytes: &[u8]) {
+            self.layers[self.open[depth - 1]].2.extend_from_slice(bytes);
+        }
+
+        fn close(&mut self) {
+            self.open.pop();
+        }
+    }
+
+    /// What is opened in content that comes in pieces of these lengths.
+    fn seen(content: &[u8], lengths: &[usize]) -> Vec<(String, u64, Vec<u8>)> {
+        let mut seen = Seen::default();
+        let mut runs = Runs::new(&Limits::for_file(0), &mut seen);
+        let mut rest = content;
+        for length in lengths.iter().chain([&usize::MAX]) {
+            let at = wide(content.len() - rest.len());
+            let (piece, behind) = rest.split_at((*length).min(rest.len()));
+            runs.look(at, piece);
+            rest = behind;
+        }
+        runs.end();
+        assert!(runs.finish(&mut &*content).is_empty());
+        seen.layers.sort();
+        seen.layers
+    }
+
+    fn content() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            "[A-Za-z0-9+/]{1,300}={0,2}".prop_map(String::into_bytes),
+            "([A-Za-z0-9+/]{76}\n){1,8}[A-Za-z0-9+/]{0,75}==\n".prop_map(String::into_bytes),
+            "(  [A-Za-z0-9+/]{64}\n){1,80}".prop_map(String::into_bytes),
+            "[0-9a-f]{64,200}\n".prop_map(String::into_bytes),
+            "([0-9a-f]{32}\n){1,9}".prop_map(String::into_bytes),
+            "[ -~\n]{0,80}".prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..200),
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn runs_are_the_same_in_any_pieces(
+            content in content(),
+            lengths in proptest::collection::vec(prop_oneof![0_usize..6, 0_usize..300], 0..60),
+        ) {
+            prop_assert_eq!(seen(&content, &lengths), seen(&content, &[]));
+        }
+    }
+
+    #[test]
+    fn a_run_in_two_pieces_is_opened_once() {
+        let line = "TG9yZW0gaXBzdW0gZG9sb3Igc2l0IGFtZXQsIGNvbnNlY3RldHVyIGFkaXBpc2NpbmcgZWxpdA==";
+        let content = format!("{:>100}\n{line}\n\n{:>200}\n{line}\n", "one:", "two:");
+        for cut in 0..content.len() {
+            let found = seen(content.as_bytes(), &[cut]);
+            let text: Vec<_> =
+                found.iter().map(|(name, at, bytes)| (name.as_str(), *at, bytes.len())).collect();
+            assert_eq!(text, [("base64", 101, 55), ("base64", 380, 55)], "{cut}");
         }
     }
 }

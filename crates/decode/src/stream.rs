@@ -17,9 +17,10 @@ pub(crate) struct Stream<'a, 's> {
     source: Box<dyn Read + 'a>,
     /// Whether the sink has seen the bytes already.
     shown: bool,
+    /// Bytes that wait, from `start` to `end`, and room for more.
     buffer: Vec<u8>,
-    /// First byte in the buffer that was not taken.
     start: usize,
+    end: usize,
     /// Where in the layer that byte is.
     offset: u64,
     ended: bool,
@@ -28,7 +29,17 @@ pub(crate) struct Stream<'a, 's> {
 impl<'a, 's> Stream<'a, 's> {
     /// Reads a layer with `depth` layers around it.
     pub(crate) fn new(walk: &'a Walk<'s>, depth: usize, source: Box<dyn Read + 'a>) -> Self {
-        Self { walk, depth, source, shown: false, buffer: Vec::new(), start: 0, offset: 0, ended: false }
+        Self {
+            walk,
+            depth,
+            source,
+            shown: false,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            offset: 0,
+            ended: false,
+        }
     }
 
     /// Reads the content of a file.
@@ -66,13 +77,16 @@ impl<'a, 's> Stream<'a, 's> {
         if self.ended {
             return false;
         }
-        self.buffer.drain(..self.start);
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end = self.end.saturating_sub(self.start);
         self.start = 0;
-        let from = self.buffer.len();
         let left = if self.shown { BUFFER_BYTES } else { self.walk.bytes_left(BUFFER_BYTES) };
         // With the budget used up, one byte more tells whether anything is left out.
-        self.buffer.resize(from.saturating_add(left.max(1)), 0);
-        let mut had = match self.source.read(self.buffer.get_mut(from..).unwrap_or_default()) {
+        let until = self.end.saturating_add(left.max(1));
+        if self.buffer.len() < until {
+            self.buffer.resize(until, 0);
+        }
+        let mut had = match self.source.read(self.buffer.get_mut(self.end..until).unwrap_or_default()) {
             Ok(had) => had,
             Err(error) => {
                 self.walk.note(reason_of(&error));
@@ -85,12 +99,12 @@ impl<'a, 's> Stream<'a, 's> {
             self.walk.note(Reason::Limit);
             had = left;
         }
-        let had_end = from.saturating_add(had);
+        let from = self.end;
+        self.end = from.saturating_add(had);
         if !self.shown {
             self.walk.spend(had);
-            self.walk.feed(self.depth, self.buffer.get(from..had_end).unwrap_or_default());
+            self.walk.feed(self.depth, self.buffer.get(from..self.end).unwrap_or_default());
         }
-        self.buffer.truncate(had_end);
         self.ended = had == 0;
         !self.ended
     }
@@ -145,7 +159,7 @@ impl<'a, 's> Stream<'a, 's> {
     }
 
     fn waiting(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 }
 
@@ -157,9 +171,7 @@ fn reason_of(error: &io::Error) -> Reason {
 
 impl Read for Stream<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.next_piece();
-        let count = piece.len().min(into.len());
-        into.iter_mut().zip(piece).for_each(|(slot, byte)| *slot = *byte);
+        let count = self.next_piece().read(into)?;
         self.take(count);
         Ok(count)
     }

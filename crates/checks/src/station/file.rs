@@ -1,17 +1,18 @@
 //! Inspects a file in the order of its bytes.
 
-use super::layers::{FileSource, Layered, inspect_layers};
+use super::layers::{FileSource, Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
 use crate::malware::{ObjectHasher, hash_match};
-use airlock_decode::Screen;
+use airlock_decode::{Limits, Runs};
+use airlock_inspect::Scanner;
 use airlock_model::{ContentHash, Place, Reason};
 use airlock_policy::Containers;
 use std::sync::atomic::Ordering;
 
 /// How far a file is scanned.
-struct Stream {
+struct Stream<'s> {
     hasher: Option<ObjectHasher>,
     /// Where the scanner expects its next byte.
     expected: Option<u64>,
@@ -19,11 +20,11 @@ struct Stream {
     hashed: u64,
     /// Whether its beginning is that of something that can be opened.
     wanted: bool,
-    /// Looks for encoded runs in it.
-    screen: Screen,
+    /// Opens encoded runs in it.
+    runs: Runs<'s>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     /// Inspects a whole file in logical order. Zeros and holes end a stream of bytes. As long as the
     /// memo knows what was read, nothing is scanned.
     pub(super) fn inspect_file(
@@ -31,15 +32,31 @@ impl Worker<'_> {
         place: &Place<'_>,
         pieces: &mut [Piece],
         retain: bool,
+        trace: Option<&mut Trace<'_>>,
+    ) -> Inspected {
+        let mut scanners = std::mem::take(&mut self.inner_scanners);
+        let inspected = self.inspect_by(&mut scanners, (place, pieces), retain, trace);
+        self.inner_scanners = scanners;
+        inspected
+    }
+
+    /// Inspects a whole file; `scanners` are those of the layers in it.
+    fn inspect_by(
+        &mut self,
+        scanners: &mut Vec<Scanner<'a>>,
+        (place, pieces): (&Place<'_>, &mut [Piece]),
+        retain: bool,
         mut trace: Option<&mut Trace<'_>>,
     ) -> Inspected {
+        let rules = self.rules;
+        let mut layers = Layers::new(rules, scanners);
         let hashes = self.rules.hashes();
         let mut stream = Stream {
             hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
             expected: None,
             hashed: 0,
             wanted: false,
-            screen: Screen::default(),
+            runs: Runs::new(&Limits::for_file(place.size), &mut layers),
         };
         let mut recalling = trace.is_some();
         for number in 0..pieces.len() {
@@ -78,17 +95,21 @@ impl Worker<'_> {
             self.matches.extend(names.iter().map(|name| hash_match(engine, name, place.size)));
         }
         let plain = std::mem::take(&mut self.matches);
-        let left = stream.wanted && self.policy.containers() == Containers::Leave;
-        if left || !stream.wanted && !stream.screen.found() {
-            let findings = plain.iter().map(|found| self.finding(place, found, true)).collect();
-            self.matches = plain;
-            let unscannable = left.then_some(Reason::Unsupported).into_iter().collect();
-            return Inspected { findings, unscannable, ..Inspected::default() };
+        let (wanted, mut runs) = (stream.wanted, stream.runs);
+        if wanted && self.policy.containers() == Containers::Leave {
+            let unscannable = [Reason::Unsupported].into();
+            return self.findings_of(place, &Layered { plain, unscannable, ..Layered::default() });
         }
-        let (rules, mut scanners) = (self.rules, std::mem::take(&mut self.inner_scanners));
-        let mut source = FileSource::new(self, place, pieces);
-        let layered = inspect_layers(rules, &mut scanners, &mut source, plain);
-        self.inner_scanners = scanners;
+        let layered = if wanted {
+            inspect_layers(rules, scanners, &mut FileSource::new(self, place, pieces), plain)
+        } else {
+            let reasons = if runs.end() {
+                runs.finish(&mut FileSource::new(self, place, pieces))
+            } else {
+                runs.finish(&mut [].as_slice())
+            };
+            layers.finish(plain, reasons)
+        };
         self.findings_of(place, &layered)
     }
 
@@ -102,7 +123,7 @@ impl Worker<'_> {
     }
 
     /// Scans the piece of a file that was read last.
-    fn follow(&mut self, stream: &mut Stream, piece: &Piece) {
+    fn follow(&mut self, stream: &mut Stream<'_>, piece: &Piece) {
         let mut at = 0;
         let data = piece.is_data();
         if data && piece.runs.first().is_some_and(|run| run.logical == 0) {
@@ -119,7 +140,9 @@ impl Worker<'_> {
                     self.scanner.start(run.logical);
                 }
                 self.scanner.feed(bytes, &mut self.matches);
-                stream.screen.look(bytes);
+                if !stream.wanted {
+                    stream.runs.look(run.logical, bytes);
+                }
                 self.matches.truncate(MATCHES_MAX + 1);
                 stream.expected = Some(run.logical + run.length);
             }

@@ -55,8 +55,8 @@ struct Open {
     told: Vec<Told>,
 }
 
-/// Scans layers.
-struct Layers<'l, 'r> {
+/// Scans the layers of one file.
+pub(super) struct Layers<'l, 'r> {
     rules: &'r Rules,
     /// A scanner for each depth.
     scanners: &'l mut Vec<Scanner<'r>>,
@@ -74,7 +74,9 @@ pub(super) fn inspect_layers<'r>(
     plain: Vec<Match>,
 ) -> Layered {
     let limits = Limits::for_file(source.size());
-    inspect_by(rules, scanners, plain, |layers| airlock_decode::open(source, &limits, layers))
+    let mut layers = Layers::new(rules, scanners);
+    let unscannable = airlock_decode::open(source, &limits, &mut layers);
+    layers.finish(plain, unscannable)
 }
 
 /// Opens what begins at a block of space that no file owns. Blocks begin at `blocks.0`, each of
@@ -86,32 +88,37 @@ pub(super) fn inspect_remains<'r>(
     blocks: (usize, usize),
 ) -> Layered {
     let limits = Limits::for_file(bytes.len() as u64);
-    inspect_by(rules, scanners, Vec::new(), |layers| airlock_decode::carve(bytes, blocks, &limits, layers))
+    let mut layers = Layers::new(rules, scanners);
+    let unscannable = airlock_decode::carve(bytes, blocks, &limits, &mut layers);
+    layers.finish(Vec::new(), unscannable)
 }
 
-fn inspect_by<'r>(
-    rules: &'r Rules,
-    scanners: &mut Vec<Scanner<'r>>,
-    plain: Vec<Match>,
-    open: impl FnOnce(&mut dyn Sink) -> BTreeSet<Reason>,
-) -> Layered {
-    let root = Open {
-        trail: Arc::from(""),
-        at: 0,
-        start: 0,
-        relation: Relation::Decoded,
-        bytes: 0,
-        hasher: None,
-        matches: plain,
-        told: Vec::new(),
-    };
-    let mut layers = Layers { rules, scanners, open: vec![root], inner: Vec::new(), count: 0 };
-    let unscannable = open(&mut layers);
-    let mut root = layers.open.pop().expect("the root stays open");
-    let mut inner = layers.inner;
-    let told = settle(&mut root.matches, std::mem::take(&mut root.told), true);
-    inner.extend(told.into_iter().map(|told| told.inner));
-    Layered { plain: root.matches, inner, unscannable }
+impl<'l, 'r> Layers<'l, 'r> {
+    /// Begins with a file in which nothing was opened yet.
+    pub(super) fn new(rules: &'r Rules, scanners: &'l mut Vec<Scanner<'r>>) -> Self {
+        let root = Open {
+            trail: Arc::from(""),
+            at: 0,
+            start: 0,
+            relation: Relation::Decoded,
+            bytes: 0,
+            hasher: None,
+            matches: Vec::new(),
+            told: Vec::new(),
+        };
+        Self { rules, scanners, open: vec![root], inner: Vec::new(), count: 0 }
+    }
+
+    /// Ends with what was found in the content of the file itself, and with why not everything was
+    /// opened.
+    pub(super) fn finish(mut self, mut plain: Vec<Match>, unscannable: BTreeSet<Reason>) -> Layered {
+        let root = self.open.pop().expect("the root stays open");
+        let told = settle(&mut plain, root.told, true);
+        let mut inner = self.inner;
+        inner.extend(told.into_iter().map(|told| told.inner));
+        inner.sort_by_key(|inner| inner.at);
+        Layered { plain, inner, unscannable }
+    }
 }
 
 impl Sink for Layers<'_, '_> {

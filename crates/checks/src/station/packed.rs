@@ -7,13 +7,13 @@
 
 use super::RETAINED_BYTES;
 use super::file::zeros;
-use super::layers::{Layered, inspect_layers};
+use super::layers::{Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
 use crate::malware::hash_match;
-use airlock_decode::Screen;
+use airlock_decode::{Limits, Runs};
 use airlock_guest::{UnpackError, unpack};
-use airlock_inspect::Match;
+use airlock_inspect::{Match, Scanner};
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
 use airlock_policy::Containers;
 use std::collections::VecDeque;
@@ -123,16 +123,17 @@ impl Slack {
 }
 
 /// The content of a file, up to as much as is kept of any file, for what may be inside of it.
-#[derive(Default)]
-struct Whole {
+struct Whole<'s> {
     bytes: Vec<u8>,
     too_long: bool,
-    screen: Screen,
+    runs: Runs<'s>,
 }
 
-impl Whole {
+impl Whole<'_> {
     fn add(&mut self, logical: u64, part: &[u8]) {
-        self.screen.look(part);
+        if !self.begins_wanted() {
+            self.runs.look(logical, part);
+        }
         let end = logical.saturating_add(part.len() as u64);
         if end > RETAINED_BYTES {
             self.too_long = true;
@@ -148,25 +149,7 @@ impl Whole {
     }
 }
 
-impl Worker<'_> {
-    /// Opens what is in the content of a packed file, in which the matches were found.
-    fn open_whole(&mut self, place: &Place<'_>, whole: &Whole, came_to: &mut Inspected) {
-        let mut layered = Layered { plain: std::mem::take(&mut self.matches), ..Layered::default() };
-        if whole.begins_wanted() && self.policy.containers() == Containers::Leave {
-            came_to.unscannable.insert(Reason::Unsupported);
-        } else if whole.begins_wanted() || whole.screen.found() {
-            if whole.too_long {
-                came_to.unscannable.insert(Reason::Limit);
-            }
-            let source = &mut whole.bytes.as_slice();
-            layered = inspect_layers(self.rules, &mut self.inner_scanners, source, layered.plain);
-        }
-        let found = self.findings_of(place, &layered);
-        came_to.findings = found.findings;
-        came_to.inner = found.inner;
-        came_to.unscannable.extend(found.unscannable);
-    }
-
+impl<'a> Worker<'a> {
     /// Inspects a packed file in the order of the file.
     pub(super) fn inspect_packed(
         &mut self,
@@ -174,6 +157,22 @@ impl Worker<'_> {
         pieces: &mut [Piece],
         retain: bool,
     ) -> Inspected {
+        let mut scanners = std::mem::take(&mut self.inner_scanners);
+        let inspected = self.inspect_packed_by(&mut scanners, place, pieces, retain);
+        self.inner_scanners = scanners;
+        inspected
+    }
+
+    /// Inspects a packed file; `scanners` are those of the layers in it.
+    fn inspect_packed_by(
+        &mut self,
+        scanners: &mut Vec<Scanner<'a>>,
+        place: &Place<'_>,
+        pieces: &mut [Piece],
+        retain: bool,
+    ) -> Inspected {
+        let rules = self.rules;
+        let mut layers = Layers::new(rules, scanners);
         let mut came_to = Inspected::default();
         let seen = vec![false; pieces.len()];
         let starts = pieces.iter().filter_map(|piece| Some(piece.runs.first()?.logical)).collect();
@@ -185,7 +184,8 @@ impl Worker<'_> {
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
         let (mut expected, mut hashed, mut complete) = (None, 0, true);
-        let mut whole = Whole::default();
+        let runs = Runs::new(&Limits::for_file(place.size), &mut layers);
+        let mut whole = Whole { bytes: Vec::new(), too_long: false, runs };
         for of in place.packed {
             // Pieces side by side may come out of the same stored bytes.
             if unpacked != Some(source_of(of)) {
@@ -244,7 +244,27 @@ impl Worker<'_> {
             self.matches
                 .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
         }
-        self.open_whole(place, &whole, &mut came_to);
+        let found = std::mem::take(&mut self.matches);
+        let wanted = whole.begins_wanted();
+        let Whole { bytes: content, too_long, mut runs } = whole;
+        let mut content = content.as_slice();
+        let layered = if wanted && self.policy.containers() == Containers::Leave {
+            Layered { plain: found, unscannable: [Reason::Unsupported].into(), ..Layered::default() }
+        } else {
+            if too_long && (wanted || runs.end()) {
+                came_to.unscannable.insert(Reason::Limit);
+            }
+            if wanted {
+                inspect_layers(rules, scanners, &mut content, found)
+            } else {
+                let reasons = runs.finish(&mut content);
+                layers.finish(found, reasons)
+            }
+        };
+        let found = self.findings_of(place, &layered);
+        came_to.findings = found.findings;
+        came_to.inner = found.inner;
+        came_to.unscannable.extend(found.unscannable);
         for (start, bytes) in slack.parts {
             self.matches.clear();
             self.scan(start, &[&bytes]);
