@@ -1,7 +1,7 @@
-//! Where to look closer: four bytes in a row that a shape or a literal has.
+//! Where to look closer: five bytes in a row that a shape or a literal has.
 //!
-//! Such four bytes are called a *gram*. Each shape holds one of a few grams of byte
-//! classes; each literal is represented by four bytes in a row of it that are rare in
+//! Such five bytes are called a *gram*; some of them may be any byte. Each shape holds one of a few grams of byte
+//! classes; each literal is represented by up to five bytes in a row of it that are rare in
 //! real data, by themselves and among those of other literals. Grams are dealt to
 //! buckets, eight to a table. For each place in a gram, a byte stands for the set of buckets that may hold it there, looked up by its low and
 //! its high half; the sets of four bytes in a row meet only where some gram may be.
@@ -13,7 +13,7 @@ use crate::stage::{Candidate, LITERAL, WIDE, insert};
 use std::sync::LazyLock;
 
 /// Bytes of a gram.
-pub(crate) const GRAM_BYTES: usize = 4;
+pub(crate) const GRAM_BYTES: usize = 5;
 
 /// Buckets of a table that the grams of literals are dealt to.
 const BUCKETS: usize = 8 - SHAPES.len();
@@ -23,16 +23,22 @@ pub(crate) const SHAPE_BITS: u8 = (1 << SHAPES.len()) - 1;
 
 /// The low and the high halves of a digit, one bit each.
 const DIGIT: Halves = Halves { low: 0x03ff, high: 1 << 3 };
-/// Those of a digit or a dash, and of some characters more.
+/// Those of a digit, a dash or a space, and of some characters more.
 const DIGIT_OR_DASH: Halves = Halves { low: 0x23ff, high: (1 << 2) | (1 << 3) };
 /// Those of a letter, and of some characters more.
 const LETTER: Halves = Halves { low: 0xffff, high: 0x00f0 };
 /// Those of zero.
 const ZERO: Halves = Halves { low: 1, high: 1 };
 
+/// Those of every byte.
+const ANY: Halves = Halves { low: u16::MAX, high: u16::MAX };
+
 /// The grams of shapes.
-const SHAPES: [[Halves; GRAM_BYTES]; 3] =
-    [[DIGIT, DIGIT, DIGIT, DIGIT_OR_DASH], [LETTER, LETTER, DIGIT, DIGIT], [ZERO, DIGIT, ZERO, DIGIT]];
+const SHAPES: [Places; 3] = [
+    [DIGIT, DIGIT, DIGIT, DIGIT_OR_DASH, DIGIT],
+    [ANY, LETTER, LETTER, DIGIT, DIGIT],
+    [ANY, ZERO, DIGIT, ZERO, DIGIT],
+];
 
 /// How rare each byte is: minus sixteen times the binary logarithm of its share of a
 /// Debian disk, of source code or of log text, whichever is greatest.
@@ -56,30 +62,44 @@ const RARITY: [u8; 256] = [
     151, 184, 183, 180, 177, 182, 164, 170, 159, 180, 176, 170, 121, 169, 159, 73,
 ];
 
-/// Returns the share of real data that a byte has, roughly.
-fn share(byte: u8) -> f64 {
+/// Kinds of content in which bytes of a class come in rows: that all bytes of a gram are
+/// digits is common, though digits are not.
+const CONTENTS: usize = 4;
+
+/// Returns the share that a byte has, roughly, of all content, of numbers and times, of names
+/// in capitals, and of words in small letters.
+fn shares(byte: u8) -> [f64; CONTENTS] {
     static SHARES: LazyLock<[f64; 256]> =
         LazyLock::new(|| RARITY.map(|rarity| (-f64::from(rarity) / 16.0).exp2()));
-    SHARES.get(usize::from(byte)).copied().unwrap_or(0.0)
+    let of = |weights: [f64; 4]| match byte {
+        b'0'..=b'9' => weights[0] / 10.0,
+        b'A'..=b'Z' => weights[1] / 26.0,
+        b'a'..=b'z' => weights[2] / 26.0,
+        b' ' | b'-' | b'.' | b':' | b'/' | b'_' | b',' | b'"' => weights[3] / 8.0,
+        _ => 0.001,
+    };
+    let general = SHARES.get(usize::from(byte)).copied().unwrap_or(0.0);
+    [general, of([0.7, 0.05, 0.05, 0.2]), of([0.1, 0.7, 0.1, 0.1]), of([0.05, 0.1, 0.7, 0.15])]
 }
 
-/// Four bytes of a literal.
+/// Bytes of a literal.
 #[derive(Debug, Clone, Copy)]
 struct Gram {
-    /// The first byte is the lowest.
-    value: u32,
+    /// What the bytes are, as far as their bits count. The last byte is the highest one.
+    value: u64,
     /// The bits that count.
-    mask: u32,
+    mask: u64,
     /// Place of the literal in the engine's list.
     literal: u16,
-    /// Bytes of the literal, as stored, before the gram.
-    lead: u8,
+    /// Place of the last byte of the gram in the literal, as stored.
+    last: u8,
     wide: bool,
 }
 
 impl Gram {
     /// Returns the low and high halves of the bytes that it may hold at `place`.
     fn halves(&self, place: usize) -> (u16, u16) {
+        let place = place.saturating_add(8).saturating_sub(GRAM_BYTES);
         let (values, masks) = (self.value.to_le_bytes(), self.mask.to_le_bytes());
         let (Some(value), Some(mask)) = (values.get(place), masks.get(place)) else { return (0, 0) };
         let set = |mask: u8, value: u8| {
@@ -103,12 +123,17 @@ impl Halves {
         self.high |= high;
     }
 
-    /// Returns the share of bytes that pass.
-    fn chance(self) -> f64 {
+    /// Returns the share of bytes that pass, in each kind of content.
+    fn chances(self) -> [f64; CONTENTS] {
         let halves = |set: u16| (0..16_u8).filter(move |half| set >> half & 1 == 1);
         let bytes = halves(self.high).flat_map(|high| halves(self.low).map(move |low| high << 4 | low));
-        bytes.map(share).sum()
+        bytes.map(shares).fold([0.0; CONTENTS], |sums, shares| zip(sums, shares, |sum, share| sum + share))
     }
+}
+
+fn zip(a: [f64; CONTENTS], b: [f64; CONTENTS], make: impl Fn(f64, f64) -> f64) -> [f64; CONTENTS] {
+    let mut pairs = a.into_iter().zip(b);
+    [(); CONTENTS].map(|()| pairs.next().map_or(0.0, |(a, b)| make(a, b)))
 }
 
 /// How often the dealing of grams is gone over.
@@ -118,7 +143,10 @@ const ROUNDS: usize = 4;
 type Places = [Halves; GRAM_BYTES];
 
 fn chance(places: &Places) -> f64 {
-    places.iter().map(|halves| halves.chance()).product()
+    let product = places.iter().fold([1.0; CONTENTS], |product, halves| {
+        zip(product, halves.chances(), |product, chance| product * chance)
+    });
+    product.iter().sum()
 }
 
 fn union(places: &Places, gram: &Gram) -> Places {
@@ -169,21 +197,19 @@ fn deal(choices: &[Vec<Gram>], count: usize) -> Vec<Vec<Gram>> {
     buckets
 }
 
-/// Grams that one table finds well. With more, a second one costs less than what a
-/// single one would let through.
-const TABLE_GRAMS: usize = 24;
-
-/// What grams are looked for.
+/// By which grams are found.
 #[derive(Debug, Clone)]
 pub(crate) struct Grams {
-    /// Those of shapes, and of literals.
-    pub(crate) first: Table,
-    /// Those of more literals.
-    pub(crate) second: Option<Table>,
+    /// For each place in a gram, the buckets of the low halves of a byte.
+    pub(crate) low: [[u8; 16]; GRAM_BYTES],
+    /// The same for the high halves.
+    pub(crate) high: [[u8; 16]; GRAM_BYTES],
+    /// Grams of literals by bucket; the first of these has the bit after [`SHAPE_BITS`].
+    buckets: Vec<Vec<Gram>>,
 }
 
 impl Grams {
-    /// Makes the tables for shapes, if these are wanted, and literals.
+    /// Finds those of shapes, if these are wanted, and of literals.
     pub(crate) fn new(shapes: bool, literals: &[Literal]) -> Self {
         let mut choices: Vec<Vec<Gram>> = Vec::new();
         for (index, literal) in literals.iter().enumerate() {
@@ -193,42 +219,22 @@ impl Grams {
                 choices.push(grams(literal, index, true));
             }
         }
+        let buckets = deal(&choices, BUCKETS);
         let shapes = if shapes { SHAPES } else { Default::default() };
-        let two = choices.len() > TABLE_GRAMS;
-        let mut first = deal(&choices, if two { BUCKETS.saturating_mul(2) } else { BUCKETS });
-        let second = first.split_off(BUCKETS);
-        let second = two.then(|| Table::new(Default::default(), second));
-        Self { first: Table::new(shapes, first), second }
-    }
-}
-
-/// By which grams are found.
-#[derive(Debug, Clone)]
-pub(crate) struct Table {
-    /// For each place in a gram, the buckets of the low halves of a byte.
-    pub(crate) low: [[u8; 16]; GRAM_BYTES],
-    /// The same for the high halves.
-    pub(crate) high: [[u8; 16]; GRAM_BYTES],
-    /// Grams of literals by bucket; the first of these has the bit after [`SHAPE_BITS`].
-    buckets: Vec<Vec<Gram>>,
-}
-
-impl Table {
-    fn new(shapes: [Places; SHAPES.len()], buckets: Vec<Vec<Gram>>) -> Self {
-        let halves: Vec<Places> = buckets
+        let of_literals = buckets
             .iter()
-            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)))
-            .collect();
-        let mut table = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
-        for (bucket, places) in shapes.iter().chain(&halves).enumerate() {
-            for ((halves, low), high) in places.iter().zip(&mut table.low).zip(&mut table.high) {
+            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)));
+        let halves: Vec<Places> = shapes.into_iter().chain(of_literals).collect();
+        let mut grams = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
+        for (bucket, places) in halves.iter().enumerate() {
+            for ((halves, low), high) in places.iter().zip(&mut grams.low).zip(&mut grams.high) {
                 for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
                     *low |= u8::from(halves.low >> half & 1 == 1) << bucket;
                     *high |= u8::from(halves.high >> half & 1 == 1) << bucket;
                 }
             }
         }
-        table
+        grams
     }
 
     /// Returns the buckets of which a gram may end at each byte of `block`. `last` is
@@ -266,21 +272,22 @@ impl Table {
             let end = u64::from(places.trailing_zeros());
             let place = usize::try_from(end).unwrap_or(0);
             places &= places.wrapping_sub(1);
-            let gram = match place.checked_sub(GRAM_BYTES.saturating_sub(1)) {
+            let eight = match place.checked_sub(7) {
                 Some(start) => block.get(start..).and_then(|rest| rest.first_chunk()).copied(),
                 None => across(last, block, place),
             };
-            let (Some(gram), Some(buckets)) = (gram.map(u32::from_le_bytes), found.get(place)) else {
+            let (Some(eight), Some(buckets)) = (eight.map(u64::from_le_bytes), found.get(place)) else {
                 continue;
             };
             let mut left = buckets >> SHAPES.len();
             while left != 0 {
                 let bucket = self.buckets.get(usize::try_from(left.trailing_zeros()).unwrap_or(0));
                 left &= left.wrapping_sub(1);
-                for entry in bucket.into_iter().flatten().filter(|entry| gram & entry.mask == entry.value) {
+                for entry in bucket.into_iter().flatten().filter(|entry| eight & entry.mask == entry.value) {
                     let wide = if entry.wide { WIDE } else { 0 };
-                    let before = u64::from(entry.lead).saturating_add(3);
-                    let Some(at) = at.saturating_add(end).checked_sub(before) else { continue };
+                    let Some(at) = at.saturating_add(end).checked_sub(u64::from(entry.last)) else {
+                        continue;
+                    };
                     insert(out, Candidate { at, kinds: LITERAL | wide | u32::from(entry.literal) });
                 }
             }
@@ -288,28 +295,44 @@ impl Table {
     }
 }
 
-/// Returns the gram that ends at `place` of `block` and begins in `last`.
-fn across(last: &Block, block: &Block, place: usize) -> Option<[u8; GRAM_BYTES]> {
-    let mut bytes = [0; 6];
-    let (tail, head) = bytes.split_at_mut(3);
-    tail.copy_from_slice(last.last_chunk::<3>()?);
-    head.copy_from_slice(block.first_chunk::<3>()?);
+/// Returns the eight bytes that end at `place` of `block` and begin in `last`.
+fn across(last: &Block, block: &Block, place: usize) -> Option<[u8; 8]> {
+    let mut bytes = [0; 14];
+    let (tail, head) = bytes.split_at_mut(7);
+    tail.copy_from_slice(last.last_chunk::<7>()?);
+    head.copy_from_slice(block.first_chunk::<7>()?);
     bytes.get(place..)?.first_chunk().copied()
 }
 
-/// Returns the grams of a literal.
+/// Returns the grams of a literal: as many of its bytes as there are, up to a whole gram. In
+/// front of fewer any byte may stand.
 fn grams(literal: &Literal, index: u16, wide: bool) -> Vec<Gram> {
-    let (step, taken) = if wide { (2, GRAM_BYTES / 2) } else { (1, GRAM_BYTES) };
-    let starts = 0..=literal.bytes().len().saturating_sub(taken);
+    let step = if wide { 2 } else { 1 };
+    let stored = literal.bytes().len().saturating_mul(step);
+    // Every second byte of UTF-16 is zero.
+    let byte = |place: usize| {
+        if !wide {
+            literal.masked(place)
+        } else if place.is_multiple_of(2) {
+            literal.masked(place / 2)
+        } else {
+            (0, 0xff)
+        }
+    };
+    let taken = stored.min(GRAM_BYTES);
+    let starts = (0..=stored.saturating_sub(taken)).step_by(step);
     let gram = |start: usize| {
-        let at = |place: usize| literal.masked(start.saturating_add(place));
-        let [a, b, c, d] =
-            if wide { [at(0), (0, 0xff), at(1), (0, 0xff)] } else { [at(0), at(1), at(2), at(3)] };
+        let last = start.saturating_add(taken).saturating_sub(1);
+        let (mut value, mut mask) = ([0; 8], [0; 8]);
+        let slots = value.iter_mut().zip(&mut mask).rev();
+        for ((value, mask), place) in slots.zip((start..=last).rev()) {
+            (*value, *mask) = byte(place);
+        }
         Gram {
-            value: u32::from_le_bytes([a.0, b.0, c.0, d.0]),
-            mask: u32::from_le_bytes([a.1, b.1, c.1, d.1]),
+            value: u64::from_le_bytes(value),
+            mask: u64::from_le_bytes(mask),
             literal: index,
-            lead: u8::try_from(start.saturating_mul(step)).unwrap_or(u8::MAX),
+            last: u8::try_from(last).unwrap_or(u8::MAX),
             wide,
         }
     };

@@ -4,7 +4,7 @@
 //! the calls of functions compiled for an instruction set that was found at run time.
 
 use crate::classes::{BLOCK_BYTES, Block, portable, portable_zeros};
-use crate::grams::{SHAPE_BITS, Table};
+use crate::grams::{Grams, SHAPE_BITS};
 use crate::stage::{Candidate, Stage, Wanted, candidates};
 
 /// An instruction set that stage 1 can run on.
@@ -92,18 +92,12 @@ macro_rules! blocks {
         ) {
             let bytes = blocks.as_flattened();
             let mut trail = stage.trail;
-            let (table, second) = (&wanted.grams.first, wanted.grams.second.as_ref());
-            let mut teddy = $teddy::new(table, &stage.block);
-            let mut more = second.map(|table| (table, $teddy::new(table, &stage.block)));
+            let grams = &wanted.grams;
+            let mut teddy = $teddy::new(grams, &stage.block);
             let mut rest = blocks;
             let mut place = 0_usize;
             while let Some((block, after)) = rest.split_first() {
-                let seen = teddy.step(block);
-                let seen_more = match &mut more {
-                    Some((_, more)) => more.step(block),
-                    None => false,
-                };
-                let ends = if seen { teddy.ends() } else { Ends::default() };
+                let ends = if teddy.step(block) { teddy.ends() } else { Ends::default() };
                 let hint = trail.step(ends.shapes);
                 if hint.front | hint.back != 0 {
                     if hint.front != 0 {
@@ -124,11 +118,7 @@ macro_rules! blocks {
                 };
                 if ends.literals != 0 {
                     let blocks = (last().unwrap_or(&stage.block), block);
-                    table.report((&teddy.found(), ends.literals), blocks, at, out);
-                }
-                if let Some((table, teddy)) = more.as_ref().filter(|_| seen_more) {
-                    let blocks = (last().unwrap_or(&stage.block), block);
-                    table.report((&teddy.found(), teddy.ends().literals), blocks, at, out);
+                    grams.report((&teddy.found(), ends.literals), blocks, at, out);
                 }
                 if block.first_chunk() == Some(&[0; 8]) {
                     // What the teddy keeps of one block of zeros holds for all of them.
@@ -173,18 +163,18 @@ struct Ends {
 
 /// Finds grams without vector instructions.
 struct PortableTeddy<'g> {
-    table: &'g Table,
+    grams: &'g Grams,
     last: Block,
     found: Block,
 }
 
 impl<'g> PortableTeddy<'g> {
-    fn new(table: &'g Table, last: &Block) -> Self {
-        Self { table, last: *last, found: [0; BLOCK_BYTES] }
+    fn new(grams: &'g Grams, last: &Block) -> Self {
+        Self { grams, last: *last, found: [0; BLOCK_BYTES] }
     }
 
     fn step(&mut self, block: &Block) -> bool {
-        self.found = self.table.portable(&self.last, block);
+        self.found = self.grams.portable(&self.last, block);
         self.last = *block;
         self.found != [0; BLOCK_BYTES]
     }

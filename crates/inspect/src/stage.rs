@@ -1,8 +1,8 @@
 //! Stage 1: from byte classes to candidates.
 //!
-//! Blocks of 64 bytes come in order. Every shape that is looked for holds four digits
-//! in a row, three and a dash, two letters and two digits, or in UTF-16 two digits with
-//! zeros between. These *grams* are found with few instructions ([`crate::grams`]), and
+//! Blocks of 64 bytes come in order. Every shape that is looked for holds three
+//! digits, a digit or separator and a digit, two letters and two digits, or in UTF-16 two
+//! digits with zeros between. These *grams* are found with few instructions ([`crate::grams`]), and
 //! only around them the shapes are worked out, in a window of 64 bytes that decides
 //! about its 32 middle positions:
 //!
@@ -27,7 +27,7 @@ const MIDDLE: u64 = 0x0000_ffff_ffff_0000;
 /// The candidate needs a second look: a shape in UTF-16, or a literal in it.
 pub(crate) const WIDE: u32 = 1 << 31;
 
-/// Four bytes of a literal were seen: the low bits are its place in the engine's list.
+/// A gram of a literal was seen: the low bits are its place in the engine's list.
 pub(crate) const LITERAL: u32 = 1 << 30;
 
 /// What stage 1 looks for.
@@ -83,10 +83,10 @@ impl Trail {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "four instructions")]
     pub(crate) fn step(&mut self, ends: u64) -> Hint {
-        // A shape from position `s` on has the end of a gram at `s + 3` to `s + 6`.
+        // A shape whose candidate is at `s` has the end of a gram at `s - 3` to `s + 6`.
         let front = self.late | (ends << 42);
-        let back = ends & (u64::MAX >> 10) & (u64::MAX << 19);
-        self.late = ends >> 51;
+        let back = ends & (u64::MAX >> 10) & (u64::MAX << 13);
+        self.late = ends >> 45;
         Hint { front, back }
     }
 }
@@ -110,7 +110,7 @@ const KINDS: usize = Anchor::ALL.len() + 1;
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled once per instruction set")]
 pub(crate) fn candidates(c: Classes, at: u64, shapes: u32, out: &mut Vec<Candidate>) {
-    let mut found = Found { kinds: [(0, 0); KINDS], count: 0 };
+    let mut found = Found { bits: [0; KINDS], kinds: [0; KINDS], count: 0 };
     let mut keep = |anchor: Anchor, bits: u64| {
         if shapes & anchor.bit() != 0 {
             found.add(bits & MIDDLE, anchor.bit());
@@ -138,7 +138,8 @@ pub(crate) fn candidates(c: Classes, at: u64, shapes: u32, out: &mut Vec<Candida
 
 /// The kinds of candidate in a window, and where they are.
 struct Found {
-    kinds: [(u64, u32); KINDS],
+    bits: [u64; KINDS],
+    kinds: [u32; KINDS],
     count: usize,
 }
 
@@ -149,8 +150,8 @@ impl Found {
         if bits == 0 {
             return;
         }
-        if let Some(slot) = self.kinds.get_mut(self.count) {
-            *slot = (bits, kind);
+        if let (Some(slot), Some(of)) = (self.bits.get_mut(self.count), self.kinds.get_mut(self.count)) {
+            (*slot, *of) = (bits, kind);
             self.count = self.count.saturating_add(1);
         }
     }
@@ -158,13 +159,13 @@ impl Found {
     /// Adds candidates in order of position.
     #[inline(never)]
     fn report(&self, at: u64, out: &mut Vec<Candidate>) {
-        let kinds = self.kinds.get(..self.count).unwrap_or_default();
-        let mut any = kinds.iter().fold(0, |any, (bits, _)| any | bits);
+        let all = || self.bits.iter().zip(&self.kinds).take(self.count);
+        let mut any = all().fold(0, |any, (bits, _)| any | bits);
         while any != 0 {
             let bit = any & any.wrapping_neg();
             let place = u64::from(any.trailing_zeros());
             any ^= bit;
-            let set = kinds.iter().filter(|(bits, _)| bits & bit != 0).fold(0, |set, (_, kind)| set | kind);
+            let set = all().filter(|(bits, _)| *bits & bit != 0).fold(0, |set, (_, kind)| set | kind);
             insert(out, Candidate { at: at.wrapping_add(place), kinds: set });
         }
     }
@@ -273,7 +274,7 @@ mod tests {
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }
 
-    /// So many literals that they need two tables.
+    /// Literals of all kinds.
     fn literals() -> Vec<Literal> {
         let few = [
             Literal::new(b"AKIA").wide(),
@@ -286,10 +287,9 @@ mod tests {
         few.into_iter().chain(more).collect()
     }
 
-    static WANTED: LazyLock<Wanted> = LazyLock::new(|| {
-        let grams = Grams::new(true, &literals());
-        assert!(grams.second.is_some());
-        Wanted { shapes: (1 << Anchor::ALL.len()) - 1, grams }
+    static WANTED: LazyLock<Wanted> = LazyLock::new(|| Wanted {
+        shapes: (1 << Anchor::ALL.len()) - 1,
+        grams: Grams::new(true, &literals()),
     });
 
     /// What one instruction set finds, with the end padded as the scanner does.

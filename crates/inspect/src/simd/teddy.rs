@@ -1,10 +1,10 @@
-//! The vector twins of [`Table::portable`].
+//! The vector twins of [`Grams::portable`].
 //!
-//! Each keeps what the first three places of a gram said about the block before, and
-//! moves it in at the front, so that every byte sees the three before it.
+//! Each keeps what the first four places of a gram said about the block before, and
+//! moves it in at the front, so that every byte sees the four before it.
 
 use super::{BLOCK_BYTES, Block, Ends};
-use crate::grams::{GRAM_BYTES, SHAPE_BITS, Table};
+use crate::grams::{GRAM_BYTES, Grams, SHAPE_BITS};
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_alignr_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8, _mm_srli_epi16,
@@ -34,10 +34,10 @@ pub(super) struct Ssse3 {
 impl Ssse3 {
     #[inline]
     #[target_feature(enable = "ssse3")]
-    pub(super) fn new(grams: &Table, last: &Block) -> Self {
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
         let zero = _mm_setzero_si128();
         let (low, high) = (grams.low.each_ref().map(|t| table(t)), grams.high.each_ref().map(|t| table(t)));
-        let mut teddy = Self { low, high, last: [zero; 3], found: [zero; 4] };
+        let mut teddy = Self { low, high, last: [zero; 4], found: [zero; 4] };
         teddy.step(last);
         teddy
     }
@@ -58,13 +58,17 @@ impl Ssse3 {
             let second = set(self.low[1], self.high[1]);
             let third = set(self.low[2], self.high[2]);
             let fourth = set(self.low[3], self.high[3]);
+            let fifth = set(self.low[4], self.high[4]);
             let ab = _mm_and_si128(
-                _mm_alignr_epi8::<13>(first, self.last[0]),
-                _mm_alignr_epi8::<14>(second, self.last[1]),
+                _mm_alignr_epi8::<12>(first, self.last[0]),
+                _mm_alignr_epi8::<13>(second, self.last[1]),
             );
-            let cd = _mm_and_si128(_mm_alignr_epi8::<15>(third, self.last[2]), fourth);
-            self.last = [first, second, third];
-            *found = _mm_and_si128(ab, cd);
+            let cd = _mm_and_si128(
+                _mm_alignr_epi8::<14>(third, self.last[2]),
+                _mm_alignr_epi8::<15>(fourth, self.last[3]),
+            );
+            self.last = [first, second, third, fourth];
+            *found = _mm_and_si128(_mm_and_si128(ab, cd), fifth);
             any = _mm_or_si128(any, *found);
         }
         _mm_movemask_epi8(_mm_cmpeq_epi8(any, _mm_setzero_si128())) != 0xffff
@@ -109,12 +113,12 @@ pub(super) struct Avx2 {
 impl Avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(grams: &Table, last: &Block) -> Self {
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
         let zero = _mm256_setzero_si256();
         let twice = |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(table(bytes));
         let low = grams.low.each_ref().map(twice);
         let high = grams.high.each_ref().map(twice);
-        let mut teddy = Self { low, high, last: [zero; 3], found: [zero; 2] };
+        let mut teddy = Self { low, high, last: [zero; 4], found: [zero; 2] };
         teddy.step(last);
         teddy
     }
@@ -137,16 +141,17 @@ impl Avx2 {
             let second = set(self.low[1], self.high[1]);
             let third = set(self.low[2], self.high[2]);
             let fourth = set(self.low[3], self.high[3]);
+            let fifth = set(self.low[4], self.high[4]);
             let ab = _mm256_and_si256(
-                _mm256_alignr_epi8::<13>(first, _mm256_permute2x128_si256::<0x21>(self.last[0], first)),
-                _mm256_alignr_epi8::<14>(second, _mm256_permute2x128_si256::<0x21>(self.last[1], second)),
+                _mm256_alignr_epi8::<12>(first, _mm256_permute2x128_si256::<0x21>(self.last[0], first)),
+                _mm256_alignr_epi8::<13>(second, _mm256_permute2x128_si256::<0x21>(self.last[1], second)),
             );
             let cd = _mm256_and_si256(
-                _mm256_alignr_epi8::<15>(third, _mm256_permute2x128_si256::<0x21>(self.last[2], third)),
-                fourth,
+                _mm256_alignr_epi8::<14>(third, _mm256_permute2x128_si256::<0x21>(self.last[2], third)),
+                _mm256_alignr_epi8::<15>(fourth, _mm256_permute2x128_si256::<0x21>(self.last[3], fourth)),
             );
-            self.last = [first, second, third];
-            *found = _mm256_and_si256(ab, cd);
+            self.last = [first, second, third, fourth];
+            *found = _mm256_and_si256(_mm256_and_si256(ab, cd), fifth);
             any = _mm256_or_si256(any, *found);
         }
         _mm256_testz_si256(any, any) == 0
@@ -190,11 +195,11 @@ pub(super) struct Avx512 {
 impl Avx512 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn new(grams: &Table, last: &Block) -> Self {
+    pub(super) fn new(grams: &Grams, last: &Block) -> Self {
         let zero = _mm512_setzero_si512();
         let low = grams.low.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
         let high = grams.high.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
-        let mut teddy = Self { low, high, last: [zero; 3], found: zero };
+        let mut teddy = Self { low, high, last: [zero; 4], found: zero };
         teddy.step(last);
         teddy
     }
@@ -215,16 +220,17 @@ impl Avx512 {
         let second = set(self.low[1], self.high[1]);
         let third = set(self.low[2], self.high[2]);
         let fourth = set(self.low[3], self.high[3]);
+        let fifth = set(self.low[4], self.high[4]);
         let ab = _mm512_and_si512(
-            _mm512_alignr_epi8::<13>(first, _mm512_alignr_epi64::<6>(first, self.last[0])),
-            _mm512_alignr_epi8::<14>(second, _mm512_alignr_epi64::<6>(second, self.last[1])),
+            _mm512_alignr_epi8::<12>(first, _mm512_alignr_epi64::<6>(first, self.last[0])),
+            _mm512_alignr_epi8::<13>(second, _mm512_alignr_epi64::<6>(second, self.last[1])),
         );
         let cd = _mm512_and_si512(
-            _mm512_alignr_epi8::<15>(third, _mm512_alignr_epi64::<6>(third, self.last[2])),
-            fourth,
+            _mm512_alignr_epi8::<14>(third, _mm512_alignr_epi64::<6>(third, self.last[2])),
+            _mm512_alignr_epi8::<15>(fourth, _mm512_alignr_epi64::<6>(fourth, self.last[3])),
         );
-        self.last = [first, second, third];
-        self.found = _mm512_and_si512(ab, cd);
+        self.last = [first, second, third, fourth];
+        self.found = _mm512_and_si512(_mm512_and_si512(ab, cd), fifth);
         _mm512_test_epi8_mask(self.found, self.found) != 0
     }
 
