@@ -316,11 +316,15 @@ fn run_at(piece: &[u8], place: usize, floor: usize) -> Option<Found> {
     may_be_part(look).then(|| run_around(piece, place, floor)).flatten()
 }
 
-/// Whether no byte is a blank, a line break, or punctuation before `+`: cheap, and says no nearly
-/// everywhere.
+/// Whether all bytes are characters of base64; says no nearly everywhere. There is no branch in
+/// it, so that vector instructions do it at once.
 #[inline]
 fn may_be_part(look: &[u8; LOOK]) -> bool {
-    let outside = |byte: &u8| u8::from(!(b'+'..=b'z').contains(byte));
+    let outside = |byte: &u8| {
+        let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
+        let digit_or_slash = u8::from(byte.wrapping_sub(b'/') < 11);
+        1 ^ (letter | digit_or_slash | u8::from(*byte == b'+'))
+    };
     look.iter().fold(0, |any, byte| any | outside(byte)) == 0
 }
 

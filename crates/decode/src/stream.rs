@@ -5,8 +5,9 @@ use crate::walk::Walk;
 use airlock_model::Reason;
 use std::io::{self, BufRead, Read};
 
-/// Bytes that are read at once.
+/// Bytes that are read at once; of a layer that may be short at first only a few.
 const BUFFER_BYTES: usize = 64 << 10;
+const FIRST_BYTES: usize = 1 << 10;
 
 /// Reads a layer in order, looks ahead, and shows every byte to the sink once.
 ///
@@ -80,7 +81,8 @@ impl<'a, 's> Stream<'a, 's> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end = self.end.saturating_sub(self.start);
         self.start = 0;
-        let left = if self.shown { BUFFER_BYTES } else { self.walk.bytes_left(BUFFER_BYTES) };
+        let step = self.buffer.len().saturating_mul(4).clamp(FIRST_BYTES, BUFFER_BYTES);
+        let left = if self.shown { step } else { self.walk.bytes_left(step) };
         // With the budget used up, one byte more tells whether anything is left out.
         let until = self.end.saturating_add(left.max(1));
         if self.buffer.len() < until {

@@ -240,13 +240,16 @@ fn netrc(window: &Window<'_>) -> Option<Token> {
     let (_, host, login, user, password, value) = (next()?, next()?, next()?, next()?, next()?, next()?);
     let named = login == b"login" && password == b"password" && value.len() >= 4;
     let plain = host.contains(&b'.') && !host.contains(&b'<') && !user.is_empty();
+    if !(line_start && named && plain) {
+        return None;
+    }
     let length = memchr::memmem::find(window.after, value)? + value.len();
     // What manuals show is words; a password worth having is more.
     let mixed = value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic);
     // A file of them begins with one, or has others before.
     let leads = window.from_start && window.before.is_empty();
     let listed = leads || memchr::memmem::find(window.before, b" login ").is_some();
-    (line_start && named && plain).then_some(Token { first: 0, length, proven: mixed && listed })
+    Some(Token { first: 0, length, proven: mixed && listed })
 }
 
 /// CRC-32 of ISO/IEC 3309.
