@@ -102,6 +102,11 @@ impl Judgement {
 }
 
 impl Effective {
+    /// Returns whether `site` has a rule for a finding, whatever it takes for that to apply.
+    pub fn concerns(&self, site: Site, finding: &Finding) -> bool {
+        self.rules.iter().any(|rule| rule.sites.contains(&site) && rule.applies(finding))
+    }
+
     /// Judges what `site` found in one object, and writes into each finding what is to be done about it.
     ///
     /// A finding's `disk_offset` and `length` say which bytes it touches; one that lies in

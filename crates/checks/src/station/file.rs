@@ -139,11 +139,13 @@ impl<'a> Worker<'a> {
                     }
                     self.scanner.start(run.logical);
                 }
-                self.scanner.feed(bytes, &mut self.matches);
+                if self.matches.len() <= MATCHES_MAX {
+                    self.scanner.feed(bytes, &mut self.matches);
+                    self.matches.truncate(MATCHES_MAX + 1);
+                }
                 if !stream.wanted {
                     stream.runs.look(run.logical, bytes);
                 }
-                self.matches.truncate(MATCHES_MAX + 1);
                 stream.expected = Some(run.logical + run.length);
             }
             if let Some(hasher) = &mut stream.hasher {

@@ -133,7 +133,7 @@ impl<'r> Station<'r> {
     /// Leaves out what the memo knows, and remembers there what is new and clean.
     #[must_use]
     pub fn with_memo(self, memo: &'r Memo) -> Self {
-        Self { recall: Some(Recall::new(memo, self.rules)), ..self }
+        Self { recall: Some(Recall::new(memo, self.rules, self.policy)), ..self }
     }
 
     /// Returns the same station for a site that knows bytes by name: it reads only what the memo

@@ -91,16 +91,16 @@ impl Outcome<'_> {
         if self.place.view { 0 } else { self.pieces.iter().map(Piece::bytes).sum() }
     }
 
-    /// Returns whether nothing at all was found, whatever a policy says of it, and every byte could
-    /// be read. The same bytes are so again under the same rules.
+    /// Returns whether nothing was found that the policy has a rule for, and every byte could be
+    /// read. The same bytes are so again under the same rules and policy.
     pub(super) fn is_clean(&self) -> bool {
         let lost = |piece: &Piece| matches!(piece.content, Content::Unreadable | Content::Dropped);
         self.findings.is_empty() && self.unscannable.is_empty() && !self.pieces.iter().any(lost)
     }
 
-    /// Returns whether nothing at all was found, whatever a policy says of it, and every byte was
-    /// read and is data. The same bytes at the same places of a file are so again under the same
-    /// rules. It is never said of a file that its file system compresses.
+    /// Returns whether nothing was found that the policy has a rule for, and every byte was read and
+    /// is data. The same bytes at the same places of a file are so again under the same rules and
+    /// policy. It is never said of a file that its file system compresses.
     pub fn is_spotless(&self) -> bool {
         self.place.packed.is_empty() && self.is_clean() && self.pieces.iter().all(Piece::is_data)
     }

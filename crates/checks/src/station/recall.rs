@@ -14,6 +14,7 @@ use super::unit::{CUT_CONTEXT_BYTES, EDGE_CONTEXT_BYTES};
 use crate::Rules;
 use crate::memo::{Memo, Tag};
 use airlock_model::{Extent, Place};
+use airlock_policy::Effective;
 
 /// Names of the bytes of a disk, for a site that can tell them without reading.
 pub trait Names: std::fmt::Debug + Sync {
@@ -31,8 +32,11 @@ pub(super) struct Recall<'m> {
 }
 
 impl<'m> Recall<'m> {
-    pub(super) fn new(memo: &'m Memo, rules: &Rules) -> Self {
-        Self { memo, base: memo.names(&rules.digest()) }
+    /// Recalls what was judged by the same rules and policy.
+    pub(super) fn new(memo: &'m Memo, rules: &Rules, policy: &Effective) -> Self {
+        let mut base = memo.names(&rules.digest());
+        base.update(&policy.digest().0);
+        Self { memo, base }
     }
 
     /// Returns what all tags begin with.

@@ -158,10 +158,13 @@ impl<'a> Worker<'a> {
         inspected: Inspected,
         whole: bool,
     ) -> Outcome<'_> {
-        let Inspected { mut findings, inner, unscannable } = inspected;
+        let Inspected { mut findings, mut inner, unscannable } = inspected;
+        let crowded = findings.len() + inner.len() > MATCHES_MAX;
+        for list in [&mut findings, &mut inner] {
+            list.retain(|finding| self.policy.concerns(self.site, finding));
+        }
         let plain = findings.len().min(MATCHES_MAX);
         findings.extend(inner);
-        let crowded = findings.len() > MATCHES_MAX;
         findings.truncate(MATCHES_MAX);
         let mut object = self.object(&place, runs, &pieces);
         object.unscannable.extend(unscannable);
@@ -269,8 +272,11 @@ impl<'a> Worker<'a> {
 
     /// Feeds the scanner with what follows in the stream.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
-        self.scanner.feed(bytes, &mut self.matches);
-        self.matches.truncate(MATCHES_MAX + 1);
+        // A unit with so many matches is held as `unscannable: limit` whatever else is in it.
+        if self.matches.len() <= MATCHES_MAX {
+            self.scanner.feed(bytes, &mut self.matches);
+            self.matches.truncate(MATCHES_MAX + 1);
+        }
     }
 
     /// Hashes what is in the buffer, and keeps a copy where bytes are kept.
@@ -394,7 +400,7 @@ impl<'a> Worker<'a> {
     pub(super) fn scan(&mut self, offset: u64, parts: &[&[u8]]) {
         self.scanner.start(offset);
         for part in parts {
-            self.scanner.feed(part, &mut self.matches);
+            self.feed(part);
         }
         self.scanner.finish(&mut self.matches);
         self.matches.truncate(MATCHES_MAX + 1);
