@@ -1,5 +1,6 @@
 //! Every verb and flag, in one place: help, man page and completions come from here.
 
+use crate::reports::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -164,6 +165,10 @@ pub(crate) struct ScanArgs {
     /// Hold the products of the guest against these entitlements (YAML or JSON).
     #[arg(long, value_name = "FILE", env = "AIRLOCK_ENTITLEMENTS")]
     pub(crate) entitlements: Option<PathBuf>,
+    /// Also write a report: table, json, ndjson, sarif, cyclonedx, oscal, ocsf, csv or html. May be
+    /// given often; a file is replaced only when its report is complete.
+    #[arg(long, short, value_name = "FORMAT=PATH", env = "AIRLOCK_OUTPUT", value_delimiter = ',')]
+    pub(crate) output: Vec<Output>,
     /// Threads; as many as there are processors when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -213,8 +218,12 @@ pub(crate) struct TransferArgs {
     /// Where to write the evidence; DEST/evidence, or this site's own folder, when left out.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_EVIDENCE")]
     pub(crate) evidence: Option<PathBuf>,
+    /// Also write a report: table, json, ndjson, sarif, cyclonedx, oscal, ocsf, csv or html. May be
+    /// given often; a file is replaced only when its report is complete.
+    #[arg(long, short, value_name = "FORMAT=PATH", env = "AIRLOCK_OUTPUT", value_delimiter = ',')]
+    pub(crate) output: Vec<Output>,
     /// Inspect and show what would be sent and withheld, and send nothing.
-    #[arg(long, env = "AIRLOCK_PLAN")]
+    #[arg(long, env = "AIRLOCK_PLAN", conflicts_with = "output")]
     pub(crate) plan: bool,
 }
 

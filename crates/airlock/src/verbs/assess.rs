@@ -7,7 +7,7 @@ use airlock_inventory::{Evidence, Inventory, Package};
 use airlock_licensing::{Date, Entitlements, Verdict};
 use airlock_model::{Action, Check, Confidence, Escaped, Finding, Severity, Site};
 use airlock_policy::{Effective, Object};
-use airlock_vulnerability::{Coverage, Feeds, Problem, judge};
+use airlock_vulnerability::{Assessment, Coverage, Feeds, Problem, judge};
 use serde::Serialize;
 use std::path::Path;
 
@@ -28,6 +28,33 @@ pub(crate) struct Assessed {
     feeds: FeedsLine,
     coverage: Coverage,
     packages: Vec<Line>,
+    #[serde(skip)]
+    assessments: Vec<Assessment>,
+}
+
+impl Assessed {
+    /// Returns what is wrong with packages.
+    pub(crate) fn assessments(&self) -> &[Assessment] {
+        &self.assessments
+    }
+
+    /// Returns what reports say of the feeds.
+    pub(crate) fn feeds(&self) -> airlock_report::Feeds {
+        airlock_report::Feeds {
+            digest: self.feeds.digest.clone(),
+            stale: self.feeds.stale,
+            valid_until: self.feeds.valid_until,
+            assessed: self.coverage.assessed.values().sum(),
+            unknown: self.coverage.unknown.values().sum(),
+        }
+    }
+}
+
+impl Licensed<'_> {
+    /// Returns the verdict.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -67,14 +94,14 @@ pub(crate) fn assess(
     let (assessments, coverage) = judge(inventory, &feeds, stale);
     let mut findings = Vec::new();
     let mut lines = Vec::new();
-    for one in assessments {
+    for one in &assessments {
         let Some(package) = inventory.packages.get(one.package) else { continue };
         findings.push(finding_of(package, &one.problem, rules));
         lines.push(Line {
             kind: package.ecosystem.name(),
             name: package.name.clone(),
             version: package.version.clone(),
-            problem: one.problem,
+            problem: one.problem.clone(),
         });
     }
     policy.judge(Site::Source, &Object::raw(512), &mut findings);
@@ -85,7 +112,7 @@ pub(crate) fn assess(
         stale,
         sources: feeds.sources,
     };
-    Ok((Assessed { feeds, coverage, packages: lines }, findings))
+    Ok((Assessed { feeds, coverage, packages: lines, assessments }, findings))
 }
 
 /// Judges the products of an inventory. Returns findings with what the policy says of them.

@@ -3,9 +3,11 @@
 use super::Context;
 use super::assess::{Assessed, Licensed, assess, license};
 use super::report::{Clock, CoverageJson, ResultLine, Usage, code_of, coverage_text, decision_text, limited};
+use super::summary::{Ending, Guest, name_of, summary};
 use crate::cli::{Format, ScanArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
+use crate::reports::Outputs;
 use crate::{output, site, stats};
 use airlock_checks::memo::Memo;
 use airlock_checks::{Progress, Report, StationError};
@@ -13,9 +15,9 @@ use airlock_inventory::Inventory;
 use airlock_manager::Source;
 use airlock_model::{Action, Decision, Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
 use airlock_policy::Effective;
+use airlock_report::Verb;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -100,6 +102,7 @@ struct Stats {
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
+    let outputs = Outputs::open(&args.output)?;
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);
     let meter = Meter::start("scanning", Arc::clone(&progress), context.progress);
@@ -127,34 +130,32 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     }
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
+    let guest =
+        Guest { inventory: &inventory, vulnerabilities: assessed.as_ref(), licences: licensed.as_deref() };
+    let limit = args.rules.findings_limit;
+    let json = json(&source, &report, &guest, code, limit, &clock, &progress);
+    let table = || text(&source, &report, &inventory, limit, &clock);
+    if !outputs.is_empty() {
+        let ending = Ending {
+            verb: Verb::Scan,
+            code: code as u8,
+            decision: report.decision,
+            incomplete: report.incomplete,
+            coverage: &report.coverage,
+            roots: report.members.iter().map(|member| format!("blake3:{}", member.root)).collect(),
+            findings: limited(&report.findings, limit),
+            findings_total: json.findings_total,
+            transfer: None,
+        };
+        let verdicts = guest.verdicts();
+        let summary = summary(&source, (&rules, effective.digest().to_string()), &guest, &verdicts, ending);
+        outputs.write(&summary, &json, &table)?;
+    }
     match context.format {
-        Format::Json => {
-            output::json(&json(
-                &source,
-                &report,
-                &Guest {
-                    inventory: &inventory,
-                    vulnerabilities: assessed.as_ref(),
-                    licences: licensed.as_deref(),
-                },
-                code,
-                args.rules.findings_limit,
-                &clock,
-                &progress,
-            ))?;
-        }
-        Format::Table => {
-            output::print(&text(&source, &report, &inventory, args.rules.findings_limit, &clock))?;
-        }
+        Format::Json => output::json(&json)?,
+        Format::Table => output::print(&table())?,
     }
     Ok(code)
-}
-
-/// What is known of what is installed.
-struct Guest<'s> {
-    inventory: &'s Inventory,
-    vulnerabilities: Option<&'s Assessed>,
-    licences: Option<&'s [Licensed<'s>]>,
 }
 
 /// Adds findings about the inventory. A transfer is not decided by them so far, so they can do no
@@ -269,11 +270,6 @@ fn volumes_of(source: &Source, disk: Extent) -> impl Iterator<Item = VolumeJson>
         offset: volume.extent.offset - disk.offset,
         length: volume.extent.length,
     })
-}
-
-fn name_of(source: &Source) -> String {
-    let name = source.path().file_name().map(std::ffi::OsStr::as_bytes).unwrap_or_default();
-    Escaped(name).to_string()
 }
 
 fn text(source: &Source, report: &Report, inventory: &Inventory, limit: usize, clock: &Clock) -> String {

@@ -14,6 +14,7 @@ mod layers;
 mod memo;
 mod progress;
 mod remote;
+mod reports;
 mod resume;
 mod scan;
 mod support;
