@@ -26,7 +26,7 @@ mod tests;
 
 pub use file::{Input, Rulebook, build};
 pub use manifest::{Kind, Manifest, Member};
-pub use store::{Imported, Store, Trusted};
+pub use store::{Imported, Installed, Store, Trusted};
 
 use std::path::PathBuf;
 

@@ -36,6 +36,17 @@ pub enum Imported {
     Same,
 }
 
+/// A rulebook that is here.
+#[derive(Debug)]
+pub struct Installed {
+    /// Its name.
+    pub name: String,
+    /// What is known of that name.
+    pub trusted: Trusted,
+    /// The rulebook, or why it may not be used.
+    pub book: Result<Rulebook, Error>,
+}
+
 /// A folder with rulebooks.
 #[derive(Debug)]
 pub struct Store {
@@ -127,7 +138,7 @@ impl Store {
     }
 
     /// Opens every rulebook that is here, by name, each with why it may not be used if so.
-    pub fn open_all(&self, now: u64) -> Result<Vec<(String, Trusted, Result<Rulebook, Error>)>, Error> {
+    pub fn open_all(&self, now: u64) -> Result<Vec<Installed>, Error> {
         let here = self.trusted()?.into_iter().filter(|(name, _)| self.path_of(name).is_file());
         let open = |(name, trusted): (String, Trusted)| {
             let path = self.path_of(&name);
@@ -142,7 +153,7 @@ impl Store {
                 book.manifest().check_time(now)?;
                 Ok(book)
             });
-            (name, trusted, checked)
+            Installed { name, trusted, book: checked }
         };
         Ok(here.map(open).collect())
     }

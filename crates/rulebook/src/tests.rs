@@ -1,6 +1,6 @@
 //! What is let in, and what is not.
 
-use crate::{Error, Imported, Input, Kind, Manifest, Store, build};
+use crate::{Error, Imported, Input, Installed, Kind, Manifest, Store, build};
 use airlock_evidence::SiteKey;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -72,7 +72,7 @@ fn a_rulebook_comes_in_by_its_key_and_only_goes_up() {
     assert!(matches!(import(&foreign, Some(&other)), Err(Error::OtherKey { .. })));
 
     let opened = place.store.open_all(NOW).unwrap();
-    let [(name, _, Ok(book))] = opened.as_slice() else { panic!("{opened:?}") };
+    let [Installed { name, book: Ok(book), .. }] = opened.as_slice() else { panic!("{opened:?}") };
     assert_eq!((name.as_str(), book.manifest().version), ("acme-hashes", 2));
     assert_eq!(book.read(Kind::Hashes).unwrap(), [("list.hsb".to_owned(), b"second".to_vec())]);
     assert_eq!(book.read(Kind::Feeds).unwrap(), []);
@@ -97,7 +97,7 @@ fn what_has_expired_or_is_not_issued_yet_is_not_used() {
     assert!(matches!(import(&book, NOW - 2 * DAY), Err(Error::Future { .. })));
     assert_eq!(import(&book, NOW + DAY - 1).unwrap(), Imported::New);
     let opened = place.store.open_all(NOW + DAY).unwrap();
-    assert!(matches!(opened.as_slice(), [(_, _, Err(Error::Expired { .. }))]), "{opened:?}");
+    assert!(matches!(opened.as_slice(), [Installed { book: Err(Error::Expired { .. }), .. }]), "{opened:?}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_file_that_was_put_into_the_folder_is_not_used() {
     let old = place.book(&own, 1, "old and signed");
     std::fs::copy(&old, place.folder.path().join("rules/acme-hashes.rulebook")).unwrap();
     let opened = place.store.open_all(NOW).unwrap();
-    assert!(matches!(opened.as_slice(), [(_, _, Err(Error::Altered { .. }))]), "{opened:?}");
+    assert!(matches!(opened.as_slice(), [Installed { book: Err(Error::Altered { .. }), .. }]), "{opened:?}");
 }
 
 #[test]

@@ -1,32 +1,12 @@
 //! The model of reports, put together from what a run knows.
 
-use super::assess::{Assessed, Licensed};
 use crate::stats;
-use airlock_checks::Rules;
+use airlock_checks::{Rules, SystemReport};
 use airlock_inventory::Inventory;
-use airlock_licensing::Verdict;
 use airlock_manager::Source;
 use airlock_model::{Coverage, Decision, Escaped, Finding, MemberKind};
-use airlock_report::{Disk, Report, Transfer, Verb};
+use airlock_report::{Disk, Feeds, Report, Transfer, Verb};
 use std::os::unix::ffi::OsStrExt;
-
-/// What is known of what is installed.
-#[derive(Debug)]
-pub(crate) struct Guest<'s> {
-    /// What it is.
-    pub(crate) inventory: &'s Inventory,
-    /// What feeds say of it.
-    pub(crate) vulnerabilities: Option<&'s Assessed>,
-    /// What entitlements say of it.
-    pub(crate) licences: Option<&'s [Licensed<'s>]>,
-}
-
-impl Guest<'_> {
-    /// Returns the verdicts on products, in their order; none where there were no entitlements.
-    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        self.licences.unwrap_or_default().iter().map(Licensed::verdict).collect()
-    }
-}
 
 /// How a run ended.
 #[derive(Debug)]
@@ -42,12 +22,11 @@ pub(crate) struct Ending<'s> {
     pub(crate) transfer: Option<Transfer<'s>>,
 }
 
-/// Puts the model together. `verdicts` are those of `guest`.
+/// Puts the model together.
 pub(crate) fn summary<'s>(
     source: &'s Source,
     (rules, policy): (&Rules, String),
-    guest: &Guest<'s>,
-    verdicts: &'s [Verdict],
+    (inventory, system): (&'s Inventory, &'s SystemReport),
     ending: Ending<'s>,
 ) -> Report<'s> {
     let disks = source.space().members().iter().zip(ending.roots).map(|(member, root)| Disk {
@@ -72,10 +51,16 @@ pub(crate) fn summary<'s>(
         coverage: ending.coverage,
         findings: ending.findings,
         findings_omitted: ending.findings_total.saturating_sub(ending.findings.len() as u64),
-        inventory: guest.inventory,
-        feeds: guest.vulnerabilities.map(Assessed::feeds),
-        assessments: guest.vulnerabilities.map_or(&[], Assessed::assessments),
-        licences: verdicts,
+        inventory,
+        feeds: system.feeds.as_ref().map(|used| Feeds {
+            digest: format!("blake3:{}", hex::encode(used.digest)),
+            stale: used.stale,
+            valid_until: used.valid_until,
+            assessed: used.coverage.assessed.values().sum(),
+            unknown: used.coverage.unknown.values().sum(),
+        }),
+        assessments: &system.assessments,
+        licences: system.licences.as_deref().unwrap_or_default(),
         rules: format!("blake3:{}", hex::encode(rules.digest())),
         policy,
         transfer: ending.transfer,

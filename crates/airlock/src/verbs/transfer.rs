@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::report::{Clock, CoverageJson, ResultLine, Usage, coverage_text, limited};
-use super::summary::{Ending, Guest, summary};
+use super::summary::{Ending, summary};
 use crate::cli::{Format, OnFail, TransferArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
@@ -97,6 +97,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
         key: &key,
         streams: usize::from(args.streams),
         resume: args.resume,
+        now: stats::now(),
     };
     let outcome = match &destination {
         Destination::Directory(directory) => {
@@ -236,7 +237,9 @@ fn plan(
     let (destination, _) = site::policy(args.dest_policy.as_deref())?;
     let effective = Effective::merge(policy, &destination);
     meter.phase("planning", None);
-    let report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
+    let mut report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
+    let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
+    report.add_system(&rules.judge_system(&inventory, &effective, Site::Source, stats::now()));
     drop(meter);
     let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
     let coverage = &report.coverage;
@@ -394,8 +397,6 @@ fn report(context: Context, done: &Done<'_>, outputs: Outputs) -> Result<Code, F
     let table = || done.text(&findings);
     if !outputs.is_empty() {
         let source = offer.source;
-        let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
-        let guest = Guest { inventory: &inventory, vulnerabilities: None, licences: None };
         let predicate = &outcome.statement.predicate;
         let ending = Ending {
             verb: Verb::Transfer,
@@ -414,7 +415,8 @@ fn report(context: Context, done: &Done<'_>, outputs: Outputs) -> Result<Code, F
             }),
         };
         let policy = predicate.policies.effective.clone();
-        let summary = summary(source, (offer.rules, policy), &guest, &[], ending);
+        let guest = (&outcome.inventory, &outcome.system);
+        let summary = summary(source, (offer.rules, policy), guest, ending);
         outputs.write(&summary, &json, &table)?;
     }
     match context.format {

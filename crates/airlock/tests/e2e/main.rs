@@ -16,6 +16,7 @@ mod progress;
 mod remote;
 mod reports;
 mod resume;
+mod rules;
 mod scan;
 mod support;
 mod transfer;

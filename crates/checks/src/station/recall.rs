@@ -32,7 +32,7 @@ pub(super) struct Recall<'m> {
 
 impl<'m> Recall<'m> {
     pub(super) fn new(memo: &'m Memo, rules: &Rules) -> Self {
-        Self { memo, base: memo.names(&rules.digest()) }
+        Self { memo, base: memo.names(&rules.content_digest()) }
     }
 
     /// Returns what all tags begin with.
