@@ -1,4 +1,4 @@
-//! The project's tasks: `test`, `tidy`, `deny`, `fuzz`, `bench`.
+//! The project's tasks: `test`, `tidy`, `deny`, `validators`, `fuzz`, `bench`.
 //!
 //! `cargo xtask test` is everything that continuous integration runs. It installs
 //! the Debian packages that the tests need where it may, and says what is missing
@@ -13,6 +13,7 @@ mod packages;
 mod run;
 mod test;
 mod tidy;
+mod validators;
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ usage: cargo xtask TASK
   test                     everything: packages, licences, format, tidy, lints, tests
   tidy [--accept]          the house rules; --accept lowers the size ratchet to today's numbers
   deny                     licences, sources and yanked versions of the dependencies
+  validators               install the independent validators of report formats (from PyPI)
   fuzz [--seconds N] [--minutes N] [--only NAME]
                            every fuzz target for N seconds (20) each
   bench [scan|transfer|image|all] [--image FILE] [--runs N] [--only NAME]
@@ -47,6 +49,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["tidy"] => tidy::run(),
         ["tidy", "--accept"] => tidy::accept(),
         ["deny"] => deny::run(),
+        ["validators"] => validators::ensure(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["help" | "--help" | "-h"] => {

@@ -31,6 +31,7 @@ pub(crate) const TEST: &[&str] = &[
     "procps",
     "python3",
     "python3-pip",
+    "python3-venv",
     "squashfs-tools",
     "strace",
     "syslinux",

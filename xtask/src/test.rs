@@ -1,7 +1,7 @@
 //! Everything that has to hold, in the order in which a mistake is cheapest to see.
 
 use crate::run::{cargo, installed, output, run as finish, watch};
-use crate::{deny, fuzz, packages, tidy};
+use crate::{deny, fuzz, packages, tidy, validators};
 use anyhow::{Result, bail};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ struct Count {
 /// Runs all of it; fails at the first step that does.
 fn run_all(steps: &mut Steps) -> Result<()> {
     steps.step("packages", || packages::ensure(packages::TEST))?;
+    steps.step("validators", validators::ensure)?;
     steps.step("format", || finish(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.step("tidy", tidy::run)?;
     steps.step("deny", deny::run)?;

@@ -1,5 +1,6 @@
 //! Every verb and flag, in one place: help, man page and completions come from here.
 
+use crate::reports::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -70,7 +71,7 @@ pub(crate) enum Verb {
     List(ListArgs),
     /// Write, check and merge policies.
     Policy(PolicyArgs),
-    /// List the rules that come with this version.
+    /// List the rules, and import, verify and make signed rulebooks.
     Rules(RulesArgs),
     /// Show this site's public signing key.
     Key,
@@ -129,6 +130,14 @@ pub(crate) struct RuleArgs {
     /// A list of SHA-256 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_HASH_LIST", value_delimiter = ':')]
     pub(crate) hash_list: Vec<PathBuf>,
+    /// Look the packages of the guest up in these feeds (see `airlock rules import --to`), in place of those of
+    /// the rulebooks of this site.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_FEEDS")]
+    pub(crate) feeds: Option<PathBuf>,
+    /// Hold the products of the guest against these entitlements (YAML or JSON), in place of those of the
+    /// rulebooks of this site.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_ENTITLEMENTS")]
+    pub(crate) entitlements: Option<PathBuf>,
     /// List at most this many findings; 0 lists all.
     #[arg(long, value_name = "N", default_value_t = 0, env = "AIRLOCK_FINDINGS_LIMIT")]
     pub(crate) findings_limit: usize,
@@ -158,12 +167,10 @@ pub(crate) struct ScanArgs {
     /// What is remembered.
     #[command(flatten)]
     pub(crate) memo: MemoArgs,
-    /// Look the packages of the guest up in these feeds (see `airlock rules import`).
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_FEEDS")]
-    pub(crate) feeds: Option<PathBuf>,
-    /// Hold the products of the guest against these entitlements (YAML or JSON).
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_ENTITLEMENTS")]
-    pub(crate) entitlements: Option<PathBuf>,
+    /// Also write a report: table, json, ndjson, sarif, cyclonedx, oscal, ocsf, csv or html. May be
+    /// given often; a file is replaced only when its report is complete.
+    #[arg(long, short, value_name = "FORMAT=PATH", env = "AIRLOCK_OUTPUT", value_delimiter = ',')]
+    pub(crate) output: Vec<Output>,
     /// Threads; as many as there are processors when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,
@@ -213,8 +220,12 @@ pub(crate) struct TransferArgs {
     /// Where to write the evidence; DEST/evidence, or this site's own folder, when left out.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_EVIDENCE")]
     pub(crate) evidence: Option<PathBuf>,
+    /// Also write a report: table, json, ndjson, sarif, cyclonedx, oscal, ocsf, csv or html. May be
+    /// given often; a file is replaced only when its report is complete.
+    #[arg(long, short, value_name = "FORMAT=PATH", env = "AIRLOCK_OUTPUT", value_delimiter = ',')]
+    pub(crate) output: Vec<Output>,
     /// Inspect and show what would be sent and withheld, and send nothing.
-    #[arg(long, env = "AIRLOCK_PLAN")]
+    #[arg(long, env = "AIRLOCK_PLAN", conflicts_with = "output")]
     pub(crate) plan: bool,
 }
 
@@ -340,22 +351,102 @@ pub(crate) struct RulesArgs {
 /// A verb of `rules`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RulesVerb {
-    /// List the detectors and the digest of all rules.
-    List,
-    /// Import feeds of vulnerabilities into one file, for `scan --feeds`. Nothing is fetched.
+    /// List the detectors, the rulebooks of this site, and the digest of the built-in rules.
+    List(ListRulesArgs),
+    /// Import a rulebook, for every run from now on; or, with --to, feeds of vulnerabilities into one file.
+    /// Nothing is fetched.
     Import(ImportArgs),
+    /// Say whether a rulebook would be imported; nothing is.
+    Verify(VerifyRulesArgs),
+    /// Make a rulebook of feeds, hash lists and entitlements, signed with this site's key.
+    Build(BuildRulesArgs),
+    /// Remove a rulebook. An older version of it is not let in afterwards.
+    Remove(RemoveRulesArgs),
+}
+
+/// Where the rulebooks are.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// The rulebooks of the director with this directory, in place of this site's.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// Flags of `rules list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListRulesArgs {
+    /// Whose rulebooks.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// Flags of `rules verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyRulesArgs {
+    /// The rulebook.
+    #[arg(value_name = "RULEBOOK")]
+    pub(crate) file: PathBuf,
+    /// The publisher's key, for a name that is new here (64 hexadecimal digits; see `airlock key`).
+    #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
+    pub(crate) key: Option<String>,
+    /// Whose rulebooks.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// Flags of `rules remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveRulesArgs {
+    /// The name of the rulebook.
+    pub(crate) name: String,
+    /// Whose rulebooks.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+/// Flags of `rules build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildRulesArgs {
+    /// Its name: letters, digits and hyphens.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Its version; sites let only greater ones in.
+    #[arg(long = "book-version", value_name = "N")]
+    pub(crate) version: u64,
+    /// After how many days it is not used any more.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3660))]
+    pub(crate) days: u64,
+    /// Feeds, as `airlock rules import --to` writes them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) feeds: Option<PathBuf>,
+    /// A list of hashes of malicious files. May be given often.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hash_list: Vec<PathBuf>,
+    /// Entitlements of the tenant.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) entitlements: Option<PathBuf>,
+    /// The rulebook to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
 }
 
 /// Flags of `rules import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// OSV records (JSON, YAML), `RustSec` advisories, Alpine's secdb, Debian's `SUITE.Packages` and
-    /// `InRelease`, CISA's catalogue of exploited vulnerabilities, `OpenVEX`; or folders of these.
-    #[arg(required = true, value_name = "FEED")]
-    pub(crate) feeds: Vec<PathBuf>,
-    /// The file to write.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to: PathBuf,
+    /// A rulebook. With --to: OSV records (JSON, YAML), `RustSec` advisories, Alpine's secdb, Debian's
+    /// `SUITE.Packages` and `InRelease`, CISA's catalogue of exploited vulnerabilities, `OpenVEX`; or folders
+    /// of these.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Import feeds into this file, for --feeds and for rulebooks.
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub(crate) to: Option<PathBuf>,
+    /// The publisher's key, for a name that is new here (64 hexadecimal digits; see `airlock key`).
+    #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
+    pub(crate) key: Option<String>,
+    /// Whose rulebooks.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 /// Flags of `completions`.

@@ -6,6 +6,7 @@ mod cli;
 mod failure;
 mod output;
 mod progress;
+mod reports;
 mod site;
 mod stats;
 mod verbs;

@@ -3,10 +3,13 @@
 use crate::cli::{MemoArgs, RuleArgs, SourceArgs, SourceFormat};
 use crate::failure::{Code, Failure};
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
-use airlock_checks::{Rules, malware::HashList};
+use airlock_checks::{Book, Rules, System, malware::HashList};
 use airlock_evidence::SiteKey;
+use airlock_licensing::Entitlements;
 use airlock_manager::{Source, SourceOptions};
 use airlock_policy::{DEFAULT_YAML, Document};
+use airlock_rulebook::{Installed, Kind, Rulebook, Store};
+use airlock_vulnerability::Feeds;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -94,13 +97,103 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
         })?;
     }
+    let mut system = System::default();
+    let mut used = Vec::new();
+    for book in rulebooks(home)? {
+        let found = take(&book, args, &mut hashes, &mut system)?;
+        if found {
+            let manifest = book.manifest();
+            used.push(Book { name: manifest.name.clone(), version: manifest.version, digest: book.digest() });
+        }
+    }
+    if let Some(path) = &args.feeds {
+        let (feeds, digest) = Feeds::open(path).map_err(|error| {
+            Failure::of(Code::Error, &error)
+                .hint("`airlock rules import --to FILE FEED...` writes such a file")
+        })?;
+        system = system.with_feeds(feeds, digest);
+    }
+    if let Some(path) = &args.entitlements {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::io("read entitlements", path, &error))?;
+        system = system.with_entitlements(entitlements(&text)?, &text);
+    }
     if hashes.left_out() > 0 {
         crate::output::note(&format!(
             "note: {} hashes are of a kind that is not supported (SHA-1)",
             hashes.left_out()
         ));
     }
-    Ok(Arc::new(Rules::new(*key, hashes)))
+    Ok(Arc::new(Rules::new(*key, hashes).with_system(system).with_books(used)))
+}
+
+/// Returns the folder of the rulebooks of a site or a director.
+pub(crate) fn store(home: &Path) -> Store {
+    Store::new(home.join("rules"))
+}
+
+/// Opens the rulebooks of this site. One that may not be used stops the run: to go on without it would be to
+/// inspect with less than was meant.
+fn rulebooks(home: &Path) -> Result<Vec<Rulebook>, Failure> {
+    let opened = store(home).open_all(crate::stats::now());
+    let opened = opened.map_err(|error| Failure::of(Code::Error, &error))?;
+    let usable = |Installed { name, book, .. }: Installed| {
+        book.map_err(|error| {
+            Failure::of(Code::Error, &error).hint(format!(
+                "import a newer version of it, or go on without it: airlock rules remove {name}"
+            ))
+        })
+    };
+    opened.into_iter().map(usable).collect()
+}
+
+/// Takes what a rulebook has, apart from what flags take the place of. Returns whether anything of it is used.
+fn take(
+    book: &Rulebook,
+    args: &RuleArgs,
+    hashes: &mut HashList,
+    system: &mut System,
+) -> Result<bool, Failure> {
+    let name = &book.manifest().name;
+    let read = |kind| book.read(kind).map_err(|error| Failure::of(Code::Error, &error));
+    let wrong = |member: &str, error: &dyn std::error::Error| {
+        let failure = Failure::of(Code::Error, error);
+        Failure { text: format!("rulebook {name:?}, {member}: {}", failure.text), ..failure }
+    };
+    let text = |member: &str, bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| wrong(member, &error));
+    let twice = |what: &str| {
+        let text = format!("rulebook {name:?} has {what}, and so has another one");
+        Failure::new(Code::Error, text).hint("`airlock rules remove NAME` removes one of them")
+    };
+    let mut used = false;
+    for (member, bytes) in read(Kind::Hashes)? {
+        hashes.load(&text(&member, bytes)?).map_err(|error| wrong(&member, &error))?;
+        used = true;
+    }
+    let wanted =
+        |kind: Kind, flag: &Option<PathBuf>| if flag.is_some() { Ok(Vec::new()) } else { read(kind) };
+    for (member, bytes) in wanted(Kind::Feeds, &args.feeds)? {
+        let (feeds, digest) =
+            Feeds::from_bytes(&bytes, Path::new(&member)).map_err(|error| wrong(&member, &error))?;
+        if system.has_feeds() {
+            return Err(twice("feeds"));
+        }
+        *system = std::mem::take(system).with_feeds(feeds, digest);
+        used = true;
+    }
+    for (member, bytes) in wanted(Kind::Entitlements, &args.entitlements)? {
+        let text = text(&member, bytes)?;
+        if system.has_entitlements() {
+            return Err(twice("entitlements"));
+        }
+        *system = std::mem::take(system).with_entitlements(entitlements(&text)?, &text);
+        used = true;
+    }
+    Ok(used)
+}
+
+fn entitlements(text: &str) -> Result<Entitlements, Failure> {
+    Entitlements::parse(text).map_err(|error| Failure::of(Code::Error, &error))
 }
 
 /// Opens what this site remembers of earlier inspections. That it cannot be opened only matters to

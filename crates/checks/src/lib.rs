@@ -10,9 +10,11 @@ pub mod regulated;
 mod rules;
 pub mod secrets;
 mod station;
+mod system;
 
-pub use rules::Rules;
+pub use rules::{Book, Rules};
 pub use station::{
     Early, FINDINGS_MAX, HeldExtent, MemberReport, Names, NoSink, Outcome, Progress, RETAINED_BYTES, Report,
     Sink, Station, StationError, UNIT_BYTES,
 };
+pub use system::{FeedsUsed, System, SystemReport};

@@ -5,11 +5,13 @@ use crate::ledger::{Sealing, state};
 use crate::manifest::Manifest;
 use crate::sealed_disk::Placement;
 use crate::{Director, Error, keys};
-use airlock_checks::{Early, NoSink, Progress, Report, Station};
+use airlock_checks::{Early, NoSink, Progress, Report, Station, StationError, SystemReport};
+use airlock_disk::BlockSource;
 use airlock_evidence::{
     Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules, STATEMENT_TYPE,
     Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, count_of,
 };
+use airlock_guest::Survey;
 use airlock_link::Link;
 use airlock_model::{
     Coverage, Decision, DiskRoot, Extent, Finding, Fingerprint, Member, MemberKind, Site, Space, invariant,
@@ -98,13 +100,27 @@ impl Director {
             let mut sinks = vec![NoSink; self.threads];
             let (disk, progress) = (&disk, &progress);
             let station = station.by_name(disk);
-            let working = scope.spawn(move || station.finish(disk, early, &mut sinks, progress));
+            let working = scope.spawn(move || {
+                let system = self.judge_system(chamber, disk, early.survey());
+                let mut report = station.finish(disk, early, &mut sinks, progress)?;
+                report.add_system(&system);
+                Ok(report)
+            });
             while !working.is_finished() {
                 wait(link, progress);
             }
             working.join().expect("a station does not panic")
         })
-        .map_err(Error::from)
+        .map_err(|error: StationError| Error::from(error))
+    }
+
+    /// Judges what is installed on what has arrived, where there is something to compare it with.
+    fn judge_system(&self, chamber: &Chamber, disk: &dyn BlockSource, survey: &Survey) -> SystemReport {
+        if self.rules.system().is_empty() {
+            return SystemReport::default();
+        }
+        let inventory = airlock_inventory::take(disk, &chamber.hello.space, survey);
+        self.rules.judge_system(&inventory, &chamber.effective, Site::Destination, (self.clock)())
     }
 
     fn keep(

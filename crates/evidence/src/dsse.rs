@@ -29,7 +29,11 @@ impl SiteKey {
 
     /// Signs the payload of an envelope.
     pub fn sign(&self, payload: &[u8]) -> Signature {
-        let bytes = self.0.sign(&pre_authentication(PAYLOAD_TYPE, payload)).to_bytes();
+        self.sign_as(PAYLOAD_TYPE, payload)
+    }
+
+    fn sign_as(&self, payload_type: &str, payload: &[u8]) -> Signature {
+        let bytes = self.0.sign(&pre_authentication(payload_type, payload)).to_bytes();
         Signature { keyid: self.public().keyid(), sig: STANDARD.encode(bytes) }
     }
 }
@@ -59,11 +63,15 @@ impl PublicKey {
 
     /// Checks a signature over an envelope's payload.
     pub fn verify(&self, payload: &[u8], signature: &Signature) -> bool {
+        self.verify_as(PAYLOAD_TYPE, payload, signature)
+    }
+
+    fn verify_as(&self, payload_type: &str, payload: &[u8], signature: &Signature) -> bool {
         let check = || {
             let bytes = STANDARD.decode(&signature.sig).ok()?;
             let signature = ed25519_dalek::Signature::from_slice(&bytes).ok()?;
             let key = VerifyingKey::from_bytes(&self.0).ok()?;
-            key.verify_strict(&pre_authentication(PAYLOAD_TYPE, payload), &signature).ok()
+            key.verify_strict(&pre_authentication(payload_type, payload), &signature).ok()
         };
         signature.keyid == self.keyid() && check().is_some()
     }
@@ -110,6 +118,41 @@ impl Envelope {
     }
 }
 
+/// Puts a payload of any type into an envelope with one signature. Returns its bytes.
+pub fn seal(key: &SiteKey, payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let envelope = Envelope {
+        payload_type: payload_type.to_owned(),
+        payload: STANDARD.encode(payload),
+        signatures: vec![key.sign_as(payload_type, payload)],
+    };
+    envelope.to_bytes()
+}
+
+/// Decodes a payload that nobody has verified, to look into what it claims.
+pub fn decode_payload(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+/// Returns the payload of an envelope that [`seal`] made, if it is of that type, has that key's signature and no
+/// other, and is in canonical form.
+pub fn unseal(bytes: &[u8], payload_type: &str, key: &PublicKey) -> Result<Vec<u8>, Failure> {
+    let envelope: Envelope =
+        serde_json::from_slice(bytes).map_err(|error| Failure::Envelope(error.to_string()))?;
+    if envelope.payload_type != payload_type {
+        return Err(Failure::Envelope(format!("payload type {:?}", envelope.payload_type)));
+    }
+    let canonical = envelope.to_bytes();
+    if canonical != bytes {
+        let at = canonical.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+        return Err(Failure::NotCanonical(at));
+    }
+    let payload = STANDARD.decode(&envelope.payload).map_err(|error| Failure::Envelope(error.to_string()))?;
+    match envelope.signatures.as_slice() {
+        [one] if key.verify_as(payload_type, &payload, one) => Ok(payload),
+        _ => Err(Failure::Publisher { key: key.to_string() }),
+    }
+}
+
 /// Why evidence does not hold. Each names what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -132,6 +175,12 @@ pub enum Failure {
         /// `source` or `destination`.
         site: &'static str,
         /// The key that the statement names.
+        key: String,
+    },
+    /// An envelope with one signature does not have that of the key.
+    #[error("there is no valid signature by the key {key}")]
+    Publisher {
+        /// The key that was expected.
         key: String,
     },
     /// The key is not the one that the verifier trusts.

@@ -16,7 +16,7 @@ mod dsse;
 mod report;
 mod statement;
 
-pub use dsse::{Envelope, Failure, PublicKey, Signature, SiteKey, verify};
+pub use dsse::{Envelope, Failure, PublicKey, Signature, SiteKey, decode_payload, seal, unseal, verify};
 pub use report::{SourceDisk, SourceReport, count_key, count_of};
 pub use statement::{
     Disk, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, Replayed, Rules, STATEMENT_TYPE, Sites,

@@ -3,10 +3,11 @@
 use crate::Source;
 use crate::stream::{Shared, Stream, attach};
 use airlock_checks::memo::Memo;
-use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError};
+use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError, SystemReport};
 use airlock_evidence::{
     Hole, PublicKey, Replayed, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
 };
+use airlock_inventory::Inventory;
 use airlock_link::Link;
 use airlock_model::{Decision, DiskRoot, Extent, Finding, Fingerprint, Site, Space, SpaceRoots};
 use airlock_policy::{Document, Effective, OnFail, PolicyDigest};
@@ -44,6 +45,8 @@ pub struct Offer<'o> {
     pub streams: usize,
     /// Whether to go on with an unfinished transfer.
     pub resume: bool,
+    /// The time, in seconds since 1970-01-01 UTC: feeds and entitlements end some day.
+    pub now: u64,
 }
 
 /// Which part of a transfer is under way.
@@ -70,6 +73,10 @@ pub struct Outcome {
     pub statement: Statement,
     /// What this site found.
     pub report: Report,
+    /// What is installed.
+    pub inventory: Inventory,
+    /// What feeds and entitlements say of it.
+    pub system: SystemReport,
     /// What the streams did.
     pub stats: SenderStats,
     /// Bytes that were durable at the director before.
@@ -148,9 +155,18 @@ pub fn transfer(
     if effective.digest() != welcome.effective {
         return Err(TransferError::Policy { here: effective.digest(), there: welcome.effective });
     }
+    let (source, space) = (offer.source, offer.source.space());
+    let inventory = airlock_inventory::take(source.disk(), space, source.survey());
+    let system = offer.rules.judge_system(&inventory, &effective, Site::Source, offer.now);
     stage(Stage::Sending);
-    let (report, kept, stats) = send(offer, &welcome, &effective, connect, progress)?;
-    let space = offer.source.space();
+    let (mut report, kept, stats) = if system.decision == Decision::Terminate {
+        // Nothing of it will be kept, so nothing is sent. What it consists of is recorded all the same.
+        let report = crate::scan(source, offer.rules, &effective, offer.memo, offer.streams, progress)?;
+        (report, Vec::new(), SenderStats::default())
+    } else {
+        send(offer, &welcome, &effective, connect, progress)?
+    };
+    report.add_system(&system);
     let mut roots = SpaceRoots::new(space);
     for record in kept {
         roots.add(record);
@@ -179,6 +195,8 @@ pub fn transfer(
         evidence,
         statement,
         report,
+        inventory,
+        system,
         stats,
         resumed_bytes: welcome.durable,
     })

@@ -243,7 +243,7 @@ mod tests {
         let document = Document::default();
         assert_eq!(document.name, "default");
         assert_eq!(document.unscannable.action(Reason::Encrypted), Action::Terminate);
-        assert_eq!(document.rules.len(), 11);
+        assert_eq!(document.rules.len(), 12);
     }
 
     fn check_refused(change: (&str, &str), expected: &str) {

@@ -171,6 +171,29 @@ impl Effective {
         Judgement { held, terminate, strictest, unscannable: passing, inspected: BTreeMap::new() }
     }
 
+    /// Judges what `site` found about the VM as a whole, such as what is installed on it, and writes into each
+    /// finding what is to be done about it.
+    ///
+    /// Nothing of a VM can be left out for such a finding, so a rule of any scope that holds refuses the VM.
+    pub fn judge_whole(&self, site: Site, findings: &mut [Finding]) -> Decision {
+        for finding in findings.iter_mut() {
+            finding.action = Action::Allow;
+        }
+        for rule in self.rules.iter().filter(|rule| rule.sites.contains(&site)) {
+            if distinct(findings.iter().filter(|finding| rule.applies(finding))) < rule.distinct {
+                continue;
+            }
+            for finding in findings.iter_mut().filter(|finding| rule.applies(finding)) {
+                finding.action = finding.action.max(rule.action);
+            }
+        }
+        match findings.iter().map(|finding| finding.action).max().unwrap_or_default() {
+            Action::Allow => Decision::Allow,
+            Action::Warn => Decision::Warn,
+            Action::Hold | Action::Terminate => Decision::Terminate,
+        }
+    }
+
     /// Holding metadata can break a file system, so there a hold means what the policy says about metadata.
     fn sharpen(&self, action: Action, object: &Object) -> Action {
         let metadata = object.view || matches!(object.kind, PlaceKind::Metadata | PlaceKind::PartitionTable);

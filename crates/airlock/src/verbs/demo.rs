@@ -157,6 +157,7 @@ impl Demo {
             key: &self.key,
             streams: 2,
             resume: false,
+            now: stats::now(),
         };
         let connect = || {
             let link: Box<dyn Link> = Box::new(connector.connect(address)?);

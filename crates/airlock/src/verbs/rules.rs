@@ -1,31 +1,181 @@
 //! `airlock rules`.
 
 use super::Context;
-use crate::cli::{Format, ImportArgs, RulesArgs, RulesVerb};
+use crate::cli::{
+    BuildRulesArgs, Format, ImportArgs, ListRulesArgs, RemoveRulesArgs, RulesArgs, RulesVerb, StoreArgs,
+    VerifyRulesArgs,
+};
 use crate::failure::{Code, Failure};
-use crate::{output, stats};
+use crate::{output, site, stats};
+use airlock_evidence::PublicKey;
+use airlock_model::Escaped;
+use airlock_rulebook::{Error, Imported, Input, Installed, Kind, Manifest, Rulebook, Store};
 use airlock_vulnerability::Feeds;
+use serde_json::{Value, json};
+use std::path::Path;
 
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &RulesArgs) -> Result<Code, Failure> {
     match &args.verb {
-        RulesVerb::List => list(context),
-        RulesVerb::Import(args) => import(context, args),
+        RulesVerb::List(args) => list(context, args),
+        RulesVerb::Import(args) => match (&args.to, args.files.as_slice()) {
+            (Some(to), _) => import_feeds(context, args, to),
+            (None, [file]) => import(context, args, file),
+            (None, _) => Err(Failure::new(Code::Usage, "one rulebook at a time is imported")
+                .hint("feeds are imported into a file: --to FILE")),
+        },
+        RulesVerb::Verify(args) => verify(context, args),
+        RulesVerb::Build(args) => build(context, args),
+        RulesVerb::Remove(args) => remove(context, args),
     }
 }
 
-fn import(context: Context, args: &ImportArgs) -> Result<Code, Failure> {
+fn store(args: &StoreArgs) -> Result<Store, Failure> {
+    match &args.data {
+        Some(data) => Ok(site::store(data)),
+        None => site::home().map(|home| site::store(&home)),
+    }
+}
+
+fn key(text: Option<&str>) -> Result<Option<PublicKey>, Failure> {
+    let parse = |text: &str| {
+        let wrong = || format!("{text:?} is no key: it needs 64 hexadecimal digits");
+        PublicKey::parse(text).ok_or_else(|| Failure::new(Code::Usage, wrong()))
+    };
+    text.map(parse).transpose()
+}
+
+/// What is said of a rulebook that is not let in.
+fn refused(error: &Error) -> Failure {
+    match error {
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::of(Code::NotFound, error)
+        }
+        Error::Io { .. } => Failure::of(Code::Error, error),
+        Error::Manifest(_) => Failure::of(Code::Usage, error),
+        Error::Untrusted { .. } => Failure::of(Code::Verification, error).hint(
+            "if you have the publisher's key from the publisher, name it once: --key KEY (64 hexadecimal digits)",
+        ),
+        _ => Failure::of(Code::Verification, error),
+    }
+}
+
+fn import(context: Context, args: &ImportArgs, file: &Path) -> Result<Code, Failure> {
+    let key = key(args.key.as_deref())?;
+    let (book, imported) =
+        store(&args.store)?.import(file, key.as_ref(), stats::now()).map_err(|error| refused(&error))?;
+    let said = match imported {
+        Imported::New => "imported",
+        Imported::Same => "here already",
+    };
+    say(context, "airlock.rules-import/1", &book, said)
+}
+
+fn verify(context: Context, args: &VerifyRulesArgs) -> Result<Code, Failure> {
+    let key = key(args.key.as_deref())?;
+    let book = store(&args.store)?.verify(&args.file, key.as_ref(), stats::now());
+    say(context, "airlock.rules-verify/1", &book.map_err(|error| refused(&error))?, "verified")
+}
+
+fn build(context: Context, args: &BuildRulesArgs) -> Result<Code, Failure> {
+    let one = |kind, path: &Option<std::path::PathBuf>| path.clone().map(|path| Input { kind, path });
+    let mut inputs: Vec<Input> = one(Kind::Feeds, &args.feeds).into_iter().collect();
+    inputs.extend(args.hash_list.iter().map(|path| Input { kind: Kind::Hashes, path: path.clone() }));
+    inputs.extend(one(Kind::Entitlements, &args.entitlements));
+    for input in &inputs {
+        understand(input)?;
+    }
+    let now = stats::now();
+    let manifest = Manifest {
+        format: String::new(),
+        name: args.name.clone(),
+        version: args.version,
+        issued_at: now,
+        expires_at: now.saturating_add(args.days * 86_400),
+        members: Vec::new(),
+    };
+    let key = site::signing_key(&site::home()?)?;
+    airlock_rulebook::build(manifest, &inputs, &key, &args.to).map_err(|error| refused(&error))?;
+    let book = Rulebook::open(&args.to, &key.public()).map_err(|error| refused(&error))?;
+    say(context, "airlock.rules-build/1", &book, &format!("signed by {}", key.public()))
+}
+
+/// Reads what shall become a member: what a site could not read is not published.
+fn understand(input: &Input) -> Result<(), Failure> {
+    let path = &input.path;
+    let read = || std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error));
+    let wrong = |error: &dyn std::error::Error| {
+        let failure = Failure::of(Code::Error, error);
+        Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+    };
+    match input.kind {
+        Kind::Feeds => Feeds::open(path).map(drop).map_err(|error| wrong(&error)),
+        Kind::Hashes => {
+            airlock_checks::malware::HashList::default().load(&read()?).map_err(|error| wrong(&error))
+        }
+        Kind::Entitlements => {
+            airlock_licensing::Entitlements::parse(&read()?).map(drop).map_err(|error| wrong(&error))
+        }
+    }
+}
+
+fn remove(context: Context, args: &RemoveRulesArgs) -> Result<Code, Failure> {
+    let name = &args.name;
+    if !store(&args.store)?.remove(name).map_err(|error| refused(&error))? {
+        return Err(Failure::new(Code::NotFound, format!("there is no rulebook {name:?} here"))
+            .hint("`airlock rules list` names those that are"));
+    }
+    match context.format {
+        Format::Json => output::json(&json!({ "schema": "airlock.rules-remove/1", "name": name }))?,
+        Format::Table => output::print(&format!("{name} removed\n"))?,
+    }
+    Ok(Code::Clean)
+}
+
+fn book_json(manifest: &Manifest, digest: &[u8; 32]) -> Value {
+    json!({
+        "name": manifest.name, "version": manifest.version, "issued_at": manifest.issued_at,
+        "expires_at": manifest.expires_at, "digest": format!("blake3:{}", hex::encode(digest)),
+        "members": manifest.members,
+    })
+}
+
+fn say(context: Context, schema: &str, book: &Rulebook, said: &str) -> Result<Code, Failure> {
+    let (manifest, digest) = (book.manifest(), book.digest());
+    match context.format {
+        Format::Json => output::json(&json!({
+            "schema": schema, "state": said, "rulebook": book_json(manifest, &digest),
+        }))?,
+        Format::Table => {
+            let mut text = line(manifest, said);
+            for member in &manifest.members {
+                let name = Escaped(member.name.as_bytes());
+                let size = output::bytes(member.bytes);
+                text.push_str(&format!("  {:<12} {size:>10}  {name}\n", member.kind.name()));
+            }
+            output::print(&format!("{text}blake3:{}\n", hex::encode(digest)))?;
+        }
+    }
+    Ok(Code::Clean)
+}
+
+fn line(manifest: &Manifest, said: &str) -> String {
+    let until = airlock_licensing::Date::of_seconds(manifest.expires_at);
+    format!("{} version {}, until {until}: {said}\n", manifest.name, manifest.version)
+}
+
+fn import_feeds(context: Context, args: &ImportArgs, to: &Path) -> Result<Code, Failure> {
     let mut feeds = Feeds { imported_at: stats::now(), ..Feeds::default() };
     let failed = |error| Failure::of(Code::Error, &error);
-    let imported = airlock_vulnerability::import(&mut feeds, &args.feeds).map_err(failed)?;
+    let imported = airlock_vulnerability::import(&mut feeds, &args.files).map_err(failed)?;
     if imported.files == 0 {
         return Err(Failure::new(Code::Error, "there is no feed in what was named"));
     }
-    let digest = format!("blake3:{}", hex::encode(feeds.write(&args.to).map_err(failed)?));
+    let digest = format!("blake3:{}", hex::encode(feeds.write(to).map_err(failed)?));
     let offers: usize = feeds.offers.values().map(std::collections::BTreeMap::len).sum();
     let (advisories, exploited) = (feeds.advisories(), feeds.exploited.len());
     match context.format {
-        Format::Json => output::json(&serde_json::json!({
+        Format::Json => output::json(&json!({
             "schema": "airlock.rules-import/1", "digest": digest, "files": imported.files,
             "passed_over": imported.passed_over, "advisories": advisories, "offers": offers,
             "exploited": exploited, "not_affected": feeds.not_affected.len(),
@@ -39,18 +189,32 @@ fn import(context: Context, args: &ImportArgs) -> Result<Code, Failure> {
     Ok(Code::Clean)
 }
 
-fn list(context: Context) -> Result<Code, Failure> {
+fn list(context: Context, args: &ListRulesArgs) -> Result<Code, Failure> {
     let digest = format!("blake3:{}", hex::encode(airlock_checks::detectors::rules_digest()));
     let detectors = airlock_checks::detectors::builtin(|_| true);
     let rows: Vec<_> = detectors.iter().map(|detector| (detector.name(), detector.check().name())).collect();
+    let books = store(&args.store)?.open_all(stats::now()).map_err(|error| refused(&error))?;
     match context.format {
         Format::Json => {
-            let detectors: Vec<_> = rows
+            let detectors: Vec<_> =
+                rows.iter().map(|(name, check)| json!({ "detector": name, "check": check })).collect();
+            let books: Vec<_> = books
                 .iter()
-                .map(|(name, check)| serde_json::json!({ "detector": name, "check": check }))
+                .map(|Installed { name, trusted, book }| match book {
+                    Ok(book) => {
+                        let mut value = book_json(book.manifest(), &book.digest());
+                        value["publisher"] = trusted.key.as_str().into();
+                        value
+                    }
+                    Err(error) => json!({
+                        "name": name, "version": trusted.version, "publisher": trusted.key,
+                        "error": Failure::of(Code::Error, error).text,
+                    }),
+                })
                 .collect();
-            output::json(&serde_json::json!({
-                "schema": "airlock.rules-list/1", "digest": digest, "detectors": detectors,
+            output::json(&json!({
+                "schema": "airlock.rules-list/1", "digest": digest, "version": env!("CARGO_PKG_VERSION"),
+                "detectors": detectors, "rulebooks": books,
             }))?;
         }
         Format::Table => {
@@ -58,7 +222,16 @@ fn list(context: Context) -> Result<Code, Failure> {
             for (name, check) in rows {
                 text.push_str(&format!("{name:<16} {check}\n"));
             }
-            output::print(&format!("{text}{digest}\n"))?;
+            text.push_str(&format!("built in, version {}: {digest}\n", env!("CARGO_PKG_VERSION")));
+            for Installed { name, trusted, book } in books {
+                text.push_str(&match book {
+                    Ok(book) => line(book.manifest(), &format!("by {}", trusted.key)),
+                    Err(error) => {
+                        format!("{name}: cannot be used: {}\n", Failure::of(Code::Error, &error).text)
+                    }
+                });
+            }
+            output::print(&text)?;
         }
     }
     Ok(Code::Clean)

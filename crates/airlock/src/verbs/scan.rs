@@ -1,21 +1,23 @@
 //! `airlock scan`.
 
 use super::Context;
-use super::assess::{Assessed, Licensed, assess, license};
+use super::assess::{Assessed, Licensed, assessed, licensed};
 use super::report::{Clock, CoverageJson, ResultLine, Usage, code_of, coverage_text, decision_text, limited};
+use super::summary::{Ending, name_of, summary};
 use crate::cli::{Format, ScanArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
+use crate::reports::Outputs;
 use crate::{output, site, stats};
 use airlock_checks::memo::Memo;
-use airlock_checks::{Progress, Report, StationError};
+use airlock_checks::{Progress, Report, StationError, SystemReport};
 use airlock_inventory::Inventory;
 use airlock_manager::Source;
-use airlock_model::{Action, Decision, Escaped, Extent, Finding, Machine, MemberKind, PlaceKind};
+use airlock_model::{Escaped, Extent, Finding, Machine, MemberKind, PlaceKind, Site};
 use airlock_policy::Effective;
+use airlock_report::Verb;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -32,9 +34,9 @@ struct ScanJson<'s> {
     replays: Vec<ReplayJson<'s>>,
     inventory: &'s Inventory,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vulnerabilities: Option<&'s Assessed>,
+    vulnerabilities: Option<Assessed<'s>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    licences: Option<&'s [Licensed<'s>]>,
+    licences: Option<Vec<Licensed<'s>>>,
     stats: Stats,
 }
 
@@ -100,6 +102,7 @@ struct Stats {
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
+    let outputs = Outputs::open(&args.output)?;
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);
     let meter = Meter::start("scanning", Arc::clone(&progress), context.progress);
@@ -113,59 +116,34 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let mut report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
     meter.phase("taking the inventory", None);
     let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
-    let mut assessed = None;
-    if let Some(feeds) = &args.feeds {
-        let (found, findings) = assess(&inventory, feeds, &rules, &effective)?;
-        warn_of(&mut report, findings);
-        assessed = Some(found);
-    }
-    let mut licensed = None;
-    if let Some(entitlements) = &args.entitlements {
-        let (found, findings) = license(&inventory, entitlements, &rules, &effective)?;
-        warn_of(&mut report, findings);
-        licensed = Some(found);
-    }
+    let system = rules.judge_system(&inventory, &effective, Site::Source, stats::now());
+    report.add_system(&system);
     drop(meter);
     let code = code_of(report.decision, report.incomplete);
+    let limit = args.rules.findings_limit;
+    let json = json(&source, &report, (&inventory, &system), code, limit, &clock, &progress);
+    let table = || text(&source, &report, &inventory, limit, &clock);
+    if !outputs.is_empty() {
+        let ending = Ending {
+            verb: Verb::Scan,
+            code: code as u8,
+            decision: report.decision,
+            incomplete: report.incomplete,
+            coverage: &report.coverage,
+            roots: report.members.iter().map(|member| format!("blake3:{}", member.root)).collect(),
+            findings: limited(&report.findings, limit),
+            findings_total: json.findings_total,
+            transfer: None,
+        };
+        let policy = effective.digest().to_string();
+        let summary = summary(&source, (&rules, policy), (&inventory, &system), ending);
+        outputs.write(&summary, &json, &table)?;
+    }
     match context.format {
-        Format::Json => {
-            output::json(&json(
-                &source,
-                &report,
-                &Guest {
-                    inventory: &inventory,
-                    vulnerabilities: assessed.as_ref(),
-                    licences: licensed.as_deref(),
-                },
-                code,
-                args.rules.findings_limit,
-                &clock,
-                &progress,
-            ))?;
-        }
-        Format::Table => {
-            output::print(&text(&source, &report, &inventory, args.rules.findings_limit, &clock))?;
-        }
+        Format::Json => output::json(&json)?,
+        Format::Table => output::print(&table())?,
     }
     Ok(code)
-}
-
-/// What is known of what is installed.
-struct Guest<'s> {
-    inventory: &'s Inventory,
-    vulnerabilities: Option<&'s Assessed>,
-    licences: Option<&'s [Licensed<'s>]>,
-}
-
-/// Adds findings about the inventory. A transfer is not decided by them so far, so they can do no
-/// more than warn.
-fn warn_of(report: &mut Report, findings: Vec<Finding>) {
-    let findings = findings.into_iter().filter(|finding| finding.action > Action::Allow);
-    let before = report.findings.len();
-    report.findings.extend(findings);
-    if report.findings.len() > before {
-        report.decision = report.decision.max(Decision::Warn);
-    }
 }
 
 /// Inspects a source and checks that every byte is accounted for.
@@ -192,7 +170,7 @@ pub(crate) fn inspect(
 fn json<'s>(
     source: &'s Source,
     report: &'s Report,
-    guest: &Guest<'s>,
+    (inventory, system): (&'s Inventory, &'s SystemReport),
     code: Code,
     limit: usize,
     clock: &Clock,
@@ -226,9 +204,9 @@ fn json<'s>(
         findings_total: report.findings.len() as u64 + report.findings_omitted,
         oddities: oddities.collect(),
         replays: replays.collect(),
-        inventory: guest.inventory,
-        vulnerabilities: guest.vulnerabilities,
-        licences: guest.licences,
+        inventory,
+        vulnerabilities: assessed(inventory, system),
+        licences: licensed(inventory, system),
         stats: Stats {
             bytes_read: progress.read.load(Ordering::Relaxed),
             bytes_inspected: coverage.sum() - coverage.hole - coverage.dropped - memoised,
@@ -269,11 +247,6 @@ fn volumes_of(source: &Source, disk: Extent) -> impl Iterator<Item = VolumeJson>
         offset: volume.extent.offset - disk.offset,
         length: volume.extent.length,
     })
-}
-
-fn name_of(source: &Source) -> String {
-    let name = source.path().file_name().map(std::ffi::OsStr::as_bytes).unwrap_or_default();
-    Escaped(name).to_string()
 }
 
 fn text(source: &Source, report: &Report, inventory: &Inventory, limit: usize, clock: &Clock) -> String {

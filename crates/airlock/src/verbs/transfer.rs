@@ -2,17 +2,20 @@
 
 use super::Context;
 use super::report::{Clock, CoverageJson, ResultLine, Usage, coverage_text, limited};
+use super::summary::{Ending, summary};
 use crate::cli::{Format, OnFail, TransferArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
+use crate::reports::Outputs;
 use crate::{output, site, stats};
 use airlock_checks::Progress;
 use airlock_checks::memo::Memo;
 use airlock_director::{Config, DEFAULT_VDC, Director, Error as DirectorError};
 use airlock_link::{Connector, Identity, Link, pair};
 use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
-use airlock_model::{Decision, Finding, Site};
+use airlock_model::{Coverage, Decision, Finding, Site};
 use airlock_policy::{Document, Effective};
+use airlock_report::{Transfer, Verb};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -57,6 +60,7 @@ enum Destination {
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure> {
     let clock = Clock::start();
+    let outputs = Outputs::open(&args.output)?;
     let destination = parse_destination(&args.dest)?;
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);
@@ -93,6 +97,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
         key: &key,
         streams: usize::from(args.streams),
         resume: args.resume,
+        now: stats::now(),
     };
     let outcome = match &destination {
         Destination::Directory(directory) => {
@@ -110,7 +115,15 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     };
     drop(meter);
     let evidence = write_evidence(args, &destination, &home, &outcome)?;
-    report(context, args, &offer, &outcome, &evidence, &clock, &progress)
+    let done = Done {
+        args,
+        offer: &offer,
+        outcome: &outcome,
+        evidence: &evidence,
+        clock: &clock,
+        progress: &progress,
+    };
+    report(context, &done, outputs)
 }
 
 fn parse_destination(text: &str) -> Result<Destination, Failure> {
@@ -224,7 +237,9 @@ fn plan(
     let (destination, _) = site::policy(args.dest_policy.as_deref())?;
     let effective = Effective::merge(policy, &destination);
     meter.phase("planning", None);
-    let report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
+    let mut report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
+    let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
+    report.add_system(&rules.judge_system(&inventory, &effective, Site::Source, stats::now()));
     drop(meter);
     let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
     let coverage = &report.coverage;
@@ -289,71 +304,124 @@ pub(crate) fn code_of(outcome: &Outcome) -> Code {
     }
 }
 
-fn report(
-    context: Context,
-    args: &TransferArgs,
-    offer: &Offer<'_>,
-    outcome: &Outcome,
-    evidence: &Path,
-    clock: &Clock,
-    progress: &Progress,
-) -> Result<Code, Failure> {
-    use std::sync::atomic::Ordering;
-    let code = code_of(outcome);
-    let predicate = &outcome.statement.predicate;
-    let disks = &predicate.disks;
-    let mut findings = outcome.report.findings.clone();
-    findings.extend(
-        predicate.findings.listed.iter().filter(|finding| finding.site == Site::Destination).cloned(),
-    );
-    let kept = outcome.state.starts_with("active");
-    let withheld: u64 = disks.iter().flat_map(|disk| &disk.holes).map(|hole| hole.extent.length).sum();
-    let there = disks.first().map(|disk| disk.destination_coverage.clone()).unwrap_or_default();
-    if context.format == Format::Json {
-        output::json(&TransferJson {
+/// What was done, for those who write about it.
+struct Done<'d> {
+    args: &'d TransferArgs,
+    offer: &'d Offer<'d>,
+    outcome: &'d Outcome,
+    evidence: &'d Path,
+    clock: &'d Clock,
+    progress: &'d Progress,
+}
+
+impl Done<'_> {
+    /// Returns what both sites found.
+    fn findings(&self) -> Vec<Finding> {
+        let listed = &self.outcome.statement.predicate.findings.listed;
+        let theirs = listed.iter().filter(|finding| finding.site == Site::Destination);
+        self.outcome.report.findings.iter().chain(theirs).cloned().collect()
+    }
+
+    /// Returns what became of every byte at the destination.
+    fn there(&self) -> Coverage {
+        let mut there = Coverage::default();
+        for disk in &self.outcome.statement.predicate.disks {
+            there.merge(&disk.destination_coverage);
+        }
+        there
+    }
+
+    fn withheld(&self) -> u64 {
+        let disks = &self.outcome.statement.predicate.disks;
+        disks.iter().flat_map(|disk| &disk.holes).map(|hole| hole.extent.length).sum()
+    }
+
+    fn json<'j>(&'j self, findings: &'j [Finding], total: u64, there: &Coverage) -> TransferJson<'j> {
+        use std::sync::atomic::Ordering;
+        let outcome = self.outcome;
+        TransferJson {
             schema: "airlock.transfer/1",
-            result: ResultLine { code: code as u8, decision: predicate.transfer.decision },
+            result: ResultLine {
+                code: code_of(outcome) as u8,
+                decision: outcome.statement.predicate.transfer.decision,
+            },
             transfer: TransferId { id: &outcome.id, state: &outcome.state },
-            vm: &offer.vm,
-            evidence: evidence.display().to_string(),
+            vm: &self.offer.vm,
+            evidence: self.evidence.display().to_string(),
             coverage: (&outcome.report.coverage).into(),
-            coverage_destination: (&there).into(),
-            findings: limited(&findings, args.rules.findings_limit),
-            findings_total: findings.len() as u64 + outcome.report.findings_omitted,
+            coverage_destination: there.into(),
+            findings,
+            findings_total: total,
             stats: Stats {
-                bytes_read: progress.read.load(Ordering::Relaxed),
+                bytes_read: self.progress.read.load(Ordering::Relaxed),
                 bytes_sent: outcome.stats.sent,
                 bytes_known: outcome.stats.known,
-                bytes_withheld: withheld,
+                bytes_withheld: self.withheld(),
                 bytes_resumed: outcome.resumed_bytes,
-                usage: clock.usage(),
+                usage: self.clock.usage(),
             },
-        })?;
-        return Ok(code);
+        }
     }
-    let mut text = format!("{}  {}  transfer {}\n", offer.vm, outcome.state, outcome.id);
-    coverage_text(&outcome.report.coverage, &mut text);
-    output::findings(&findings, args.rules.findings_limit, &mut text);
-    text.push_str(&format!(
-        "\nsent {}, known {}, withheld {}, {:.1} s\nevidence {}\n",
-        output::bytes(outcome.stats.sent),
-        output::bytes(outcome.stats.known),
-        output::bytes(withheld),
-        clock.seconds(),
-        evidence.display()
-    ));
-    let hint = match (kept, &offer.on_fail) {
-        (true, _) => {
-            format!("next: airlock verify {} --vault DIRECTORY_OF_THE_DIRECTOR\n", evidence.display())
+
+    fn text(&self, findings: &[Finding]) -> String {
+        let (outcome, evidence) = (self.outcome, self.evidence.display());
+        let mut text = format!("{}  {}  transfer {}\n", self.offer.vm, outcome.state, outcome.id);
+        coverage_text(&outcome.report.coverage, &mut text);
+        output::findings(findings, self.args.rules.findings_limit, &mut text);
+        text.push_str(&format!(
+            "\nsent {}, known {}, withheld {}, {:.1} s\nevidence {evidence}\n",
+            output::bytes(outcome.stats.sent),
+            output::bytes(outcome.stats.known),
+            output::bytes(self.withheld()),
+            self.clock.seconds(),
+        ));
+        let held = outcome.statement.predicate.findings.counts.contains_key("source/hold");
+        if outcome.state.starts_with("active") {
+            text.push_str(&format!("next: airlock verify {evidence} --vault DIRECTORY_OF_THE_DIRECTOR\n"));
+        } else if self.offer.on_fail == airlock_policy::OnFail::Terminate && held {
+            text.push_str("refused, everything discarded; --on-fail withhold goes on without what is held\n");
+        } else {
+            text.push_str("refused by policy, everything discarded\n");
         }
-        (false, airlock_policy::OnFail::Terminate)
-            if predicate.findings.counts.contains_key("source/hold") =>
-        {
-            "refused, everything discarded; --on-fail withhold goes on without what is held\n".to_owned()
-        }
-        (false, _) => "refused by policy, everything discarded\n".to_owned(),
-    };
-    text.push_str(&hint);
-    output::print(&text)?;
+        text
+    }
+}
+
+fn report(context: Context, done: &Done<'_>, outputs: Outputs) -> Result<Code, Failure> {
+    let (outcome, offer) = (done.outcome, done.offer);
+    let code = code_of(outcome);
+    let (findings, there) = (done.findings(), done.there());
+    let total = findings.len() as u64 + outcome.report.findings_omitted;
+    let listed = limited(&findings, done.args.rules.findings_limit);
+    let json = done.json(listed, total, &there);
+    let table = || done.text(&findings);
+    if !outputs.is_empty() {
+        let source = offer.source;
+        let predicate = &outcome.statement.predicate;
+        let ending = Ending {
+            verb: Verb::Transfer,
+            code: code as u8,
+            decision: predicate.transfer.decision,
+            incomplete: code == Code::Incomplete,
+            coverage: &outcome.report.coverage,
+            roots: predicate.disks.iter().map(|disk| format!("blake3:{}", disk.source_root)).collect(),
+            findings: listed,
+            findings_total: total,
+            transfer: Some(Transfer {
+                id: &outcome.id,
+                state: &outcome.state,
+                evidence: done.evidence.display().to_string(),
+                destination: &there,
+            }),
+        };
+        let policy = predicate.policies.effective.clone();
+        let guest = (&outcome.inventory, &outcome.system);
+        let summary = summary(source, (offer.rules, policy), guest, ending);
+        outputs.write(&summary, &json, &table)?;
+    }
+    match context.format {
+        Format::Json => output::json(&json)?,
+        Format::Table => output::print(&table())?,
+    }
     Ok(code)
 }

@@ -3,7 +3,7 @@
 use crate::support::Bench;
 
 /// Every verb, as people type it.
-const VERBS: [&[&str]; 17] = [
+const VERBS: [&[&str]; 21] = [
     &[],
     &["demo"],
     &["scan"],
@@ -18,6 +18,10 @@ const VERBS: [&[&str]; 17] = [
     &["policy", "merge"],
     &["rules"],
     &["rules", "list"],
+    &["rules", "import"],
+    &["rules", "verify"],
+    &["rules", "build"],
+    &["rules", "remove"],
     &["key"],
     &["completions"],
     &["man"],

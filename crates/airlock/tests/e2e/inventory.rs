@@ -47,7 +47,7 @@ fn installed_packages_are_judged_by_feeds() {
     let ran = bench.airlock("rules").args(["import", "--to"]).arg(&file).arg(&feeds).expect(0).json();
     assert_eq!((&ran["files"], &ran["passed_over"]), (&Value::from(5), &Value::from(1)), "{ran}");
 
-    let json = bench.airlock("scan").arg(&image).arg("--feeds").arg(&file).expect(0).json();
+    let json = bench.airlock("scan").arg(&image).arg("--feeds").arg(&file).expect(4).json();
     let packages = json["inventory"]["packages"].as_array().expect("packages");
     let names: Vec<&str> = packages.iter().map(|one| text_of(&one["name"])).collect();
     assert_eq!(names, ["fine", "libxz5", "home-assistant"]);
@@ -64,7 +64,11 @@ fn installed_packages_are_judged_by_feeds() {
             "home-assistant 2023.1.0b5: B, fixed in 2023.9.0",
         ]
     );
-    assert_eq!(json["result"]["decision"], "warn");
+    // What is known to be exploited refuses the VM, by the default policy.
+    assert_eq!(json["result"]["decision"], "terminate");
+    let detectors: Vec<&str> =
+        json["findings"].as_array().expect("findings").iter().map(|one| text_of(&one["detector"])).collect();
+    assert_eq!(detectors, ["unpatched", "exploited", "advisory"]);
 
     // A flipped byte is not believed.
     let mut bytes = fs::read(&file).expect("read");

@@ -16,7 +16,7 @@ use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::{Match, Scanner};
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
 use airlock_policy::Containers;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
 const KEPT_PIECES: usize = 16;
@@ -58,6 +58,15 @@ impl Stored<'_> {
             at += length as u64;
         }
         true
+    }
+
+    /// Reads what no piece of the file refers to: it is stored all the same.
+    fn fetch_rest(&mut self, worker: &mut Worker<'_>, place: &Place<'_>) {
+        for number in 0..self.pieces.len() {
+            if !self.seen[number] {
+                self.fetch(worker, place, number);
+            }
+        }
     }
 
     /// Makes sure that a piece is kept. One that is read again must be what it was (I6).
@@ -129,6 +138,15 @@ struct Whole<'s> {
     runs: Runs<'s>,
 }
 
+/// What there is to open in the content of a file.
+struct Ended {
+    /// Whether its beginning is that of something that can be opened.
+    wanted: bool,
+    bytes: Vec<u8>,
+    /// Why not everything was opened, or can be.
+    reasons: BTreeSet<Reason>,
+}
+
 impl Whole<'_> {
     fn add(&mut self, logical: u64, part: &[u8]) {
         if !self.begins_wanted() {
@@ -141,6 +159,19 @@ impl Whole<'_> {
         }
         self.bytes.resize(to_usize(logical), 0);
         self.bytes.extend_from_slice(part);
+    }
+
+    /// Opens what is left of the encoded runs, if there is nothing else in it to open.
+    fn end(mut self) -> Ended {
+        let wanted = self.begins_wanted();
+        let mut reasons = BTreeSet::new();
+        if self.too_long && (wanted || self.runs.end()) {
+            reasons.insert(Reason::Limit);
+        }
+        if !wanted {
+            reasons.extend(self.runs.finish(&mut self.bytes.as_slice()));
+        }
+        Ended { wanted, bytes: self.bytes, reasons }
     }
 
     /// Whether its beginning is that of something that can be opened.
@@ -232,44 +263,29 @@ impl<'a> Worker<'a> {
         if expected.is_some() {
             self.scanner.finish(&mut self.matches);
         }
-        // What no piece of the file refers to is stored all the same.
-        for number in 0..stored.pieces.len() {
-            if !stored.seen[number] {
-                stored.fetch(self, place, number);
-            }
-        }
+        stored.fetch_rest(self, place);
         if let Some(mut hasher) = hasher.filter(|_| complete) {
             zeros(&mut hasher, place.size.saturating_sub(hashed));
             let engine = self.rules.engine();
             self.matches
                 .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
         }
+        let ended = whole.end();
         let found = std::mem::take(&mut self.matches);
-        let wanted = whole.begins_wanted();
-        let Whole { bytes: content, too_long, mut runs } = whole;
-        let mut content = content.as_slice();
-        let layered = if wanted && self.policy.containers() == Containers::Leave {
+        let layered = if !ended.wanted {
+            layers.finish(found, ended.reasons)
+        } else if self.policy.containers() == Containers::Leave {
             Layered { plain: found, unscannable: [Reason::Unsupported].into(), ..Layered::default() }
         } else {
-            if too_long && (wanted || runs.end()) {
-                came_to.unscannable.insert(Reason::Limit);
-            }
-            if wanted {
-                inspect_layers(rules, scanners, &mut content, found)
-            } else {
-                let reasons = runs.finish(&mut content);
-                layers.finish(found, reasons)
-            }
+            let mut layered = inspect_layers(rules, scanners, &mut ended.bytes.as_slice(), found);
+            layered.unscannable.extend(ended.reasons);
+            layered
         };
         let found = self.findings_of(place, &layered);
         came_to.findings = found.findings;
         came_to.inner = found.inner;
         came_to.unscannable.extend(found.unscannable);
-        for (start, bytes) in slack.parts {
-            self.matches.clear();
-            self.scan(start, &[&bytes]);
-            came_to.findings.extend(self.matches.iter().map(|found| self.slack_finding(place, found)));
-        }
+        self.inspect_slack(place, &slack, &mut came_to.findings);
         for of in spares {
             let read = stored.fill(self, place, of, &mut bytes);
             if read && unpack(of.codec, &bytes, of.unpacked, &mut plain).is_ok() {
@@ -278,6 +294,15 @@ impl<'a> Worker<'a> {
         }
         self.matches.clear();
         came_to
+    }
+
+    /// Inspects what codecs leave of the blocks of a file.
+    fn inspect_slack(&mut self, place: &Place<'_>, slack: &Slack, findings: &mut Vec<Finding>) {
+        for (start, bytes) in &slack.parts {
+            self.matches.clear();
+            self.scan(*start, &[bytes]);
+            findings.extend(self.matches.iter().map(|found| self.slack_finding(place, found)));
+        }
     }
 
     /// Inspects what no file shows of a piece, and what lies across its edges.

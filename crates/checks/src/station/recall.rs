@@ -34,7 +34,7 @@ pub(super) struct Recall<'m> {
 impl<'m> Recall<'m> {
     /// Recalls what was judged by the same rules and policy.
     pub(super) fn new(memo: &'m Memo, rules: &Rules, policy: &Effective) -> Self {
-        let mut base = memo.names(&rules.digest());
+        let mut base = memo.names(&rules.content_digest());
         base.update(&policy.digest().0);
         Self { memo, base }
     }

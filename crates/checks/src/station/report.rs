@@ -1,6 +1,7 @@
 //! What a station has to say about a whole bundle.
 
 use super::Progress;
+use crate::system::SystemReport;
 use airlock_model::{
     Action, ChunkRecord, Class, Coverage, Decision, DiskRoot, Extent, Finding, Member, MemberKind, PlaceKind,
     Reason, Site, Space, SpaceRoots,
@@ -71,6 +72,19 @@ pub struct Report {
     pub decision: Decision,
     /// Whether the decision comes from what could not be inspected, and from no finding.
     pub incomplete: bool,
+}
+
+impl Report {
+    /// Adds what the system checkers found.
+    pub fn add_system(&mut self, system: &SystemReport) {
+        let room = FINDINGS_MAX.saturating_sub(self.findings.len());
+        self.findings.extend(system.findings.iter().take(room).cloned());
+        self.findings_omitted += system.findings.len().saturating_sub(room) as u64;
+        if system.decision >= self.decision {
+            self.incomplete = false;
+            self.decision = system.decision;
+        }
+    }
 }
 
 /// Gathers summaries of units in any order.
