@@ -19,6 +19,7 @@ pub(crate) const TEST: &[&str] = &[
     "exfatprogs",
     "fdisk",
     "g++",
+    "gcab",
     "gdisk",
     "gnutls-bin",
     "libnbd-bin",

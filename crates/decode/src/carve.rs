@@ -51,7 +51,16 @@ fn may_begin(block: &[u8]) -> bool {
     match block.first_chunk() {
         Some([0x1f, 0x8b, 8, _]) => true,
         Some(four) => {
-            let strong = [*b"PK\x03\x04", *b"%PDF", *b"SQLi", *b"\xfd7zX", *b"\x28\xb5\x2f\xfd", *b"!<ar"];
+            let strong = [
+                *b"PK\x03\x04",
+                *b"%PDF",
+                *b"SQLi",
+                *b"\xfd7zX",
+                *b"\x28\xb5\x2f\xfd",
+                *b"!<ar",
+                *b"MSCF",
+                *b"\xd0\xcf\x11\xe0",
+            ];
             strong.contains(four)
                 || four.starts_with(b"BZh")
                 || block.get(257..262).is_some_and(|magic| magic == b"ustar")

@@ -44,8 +44,11 @@
 
 mod ar;
 mod base64;
+mod binhex;
+mod cab;
 mod carve;
 mod compressed;
+mod cpio;
 mod gzip;
 mod hex;
 mod layer;
@@ -53,6 +56,7 @@ mod limits;
 mod made;
 mod mail;
 mod number;
+mod ole;
 mod pdf;
 mod quoted;
 mod rtf;
@@ -78,7 +82,7 @@ use airlock_model::Reason;
 use std::collections::BTreeSet;
 
 /// Changes whenever other layers are opened, or other limits are met.
-pub const VERSION: &str = "airlock.decode/2";
+pub const VERSION: &str = "airlock.decode/3";
 
 /// Returns whether content that begins with `head`, its first [`HEAD_BYTES`] or all of it, can be
 /// opened.

@@ -29,7 +29,7 @@ impl Limits {
     /// Returns the limits of a file of `bytes`.
     pub fn for_file(bytes: u64) -> Self {
         Self {
-            depth: 8,
+            depth: 16,
             bytes: bytes.saturating_mul(Self::RATIO).clamp(Self::BYTES_MIN, Self::BYTES_MAX),
             members: 100_000,
             spool_bytes: 16 << 20,

@@ -1,7 +1,7 @@
 //! Tells from its first bytes what content is.
 
 use crate::number::{be32, le32, le64};
-use crate::{gzip, mail, pdf, rtf, sqlite, utf32, xml};
+use crate::{binhex, cab, cpio, gzip, mail, ole, pdf, rtf, sqlite, utf32, xml};
 
 /// Bytes of the beginning of a layer that are looked at.
 pub const HEAD_BYTES: usize = 4096;
@@ -31,6 +31,14 @@ pub(crate) enum Kind {
     Tar,
     /// The archive format of Unix libraries and Debian packages.
     Ar,
+    /// An archive of cpio.
+    Cpio,
+    /// A file as text, `BinHex` 4.0.
+    Binhex,
+    /// A Microsoft cabinet.
+    Cab,
+    /// A compound file, such as an old document of Office.
+    Ole,
     /// A document of the Rich Text Format.
     Rtf,
     /// UTF-32, the low byte first.
@@ -56,16 +64,15 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether its parts refer to each other, so that it must be read in any order.
     pub(crate) fn in_any_order(self) -> bool {
-        matches!(self, Self::Zip | Self::Pdf | Self::Sqlite | Self::SqliteLog)
+        matches!(self, Self::Zip | Self::Pdf | Self::Sqlite | Self::SqliteLog | Self::Cab | Self::Ole)
     }
 }
 
-/// Containers that are recognised and not opened: 7z, RAR (both formats), Microsoft cabinet,
+/// Containers that are recognised and not opened: 7z, RAR (both formats),
 /// ARJ, ACE, LHA and zoo archives, `InstallShield` cabinets, `WIM` images, `StuffIt`.
 const CLOSED: &[(usize, &[u8])] = &[
     (0, b"7z\xbc\xaf\x27\x1c"),
     (0, b"Rar!\x1a\x07"),
-    (0, b"MSCF\0\0\0\0"),
     (7, b"**ACE**"),
     (2, b"-lh5-"),
     (2, b"-lh6-"),
@@ -98,6 +105,10 @@ pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
             return Some(Kind::Markup);
         }
         b'A'..=b'Z' | b'a'..=b'z' if mail::is_mail(head) => return Some(Kind::Mail),
+        b'M' if head.starts_with(cab::MAGIC) => return Some(Kind::Cab),
+        0xd0 if head.starts_with(ole::MAGIC) => return Some(Kind::Ole),
+        b'0' | 0xc7 if cpio::is_header(head) => return Some(Kind::Cpio),
+        b'(' if head.starts_with(binhex::MAGIC) => return Some(Kind::Binhex),
         0x21 if head.starts_with(b"!<arch>\n") => return Some(Kind::Ar),
         _ => {}
     }

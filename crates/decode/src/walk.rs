@@ -8,7 +8,7 @@ use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
 use crate::utf32::Utf32;
-use crate::{ar, compressed, gzip, mail, pdf, rtf, runs, sqlite, tar, xml, zip};
+use crate::{ar, binhex, cab, compressed, cpio, gzip, mail, ole, pdf, rtf, runs, sqlite, tar, xml, zip};
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -158,13 +158,21 @@ impl<'s> Walk<'s> {
             }
             Kind::Tar => tar::open(self, stream),
             Kind::Ar => ar::open(self, stream),
+            Kind::Cpio => cpio::open(self, stream),
+            Kind::Binhex => binhex::open(self, stream),
             Kind::Mail => mail::open(self, stream),
             Kind::Markup => xml::open(self, stream),
             Kind::Percent => self.rewrite("percent", stream, |stream| Box::new(Quoted::percent(stream))),
             Kind::Rtf => self.rewrite("text", stream, |stream| Box::new(rtf::Text::new(stream))),
             Kind::Utf32Le => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, false))),
             Kind::Utf32Be => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, true))),
-            Kind::Zip | Kind::Pdf | Kind::Sqlite | Kind::SqliteLog | Kind::Deflate64 => {}
+            Kind::Zip
+            | Kind::Pdf
+            | Kind::Sqlite
+            | Kind::SqliteLog
+            | Kind::Cab
+            | Kind::Ole
+            | Kind::Deflate64 => {}
             Kind::Closed => self.note(Reason::Unsupported),
         }
     }
@@ -185,6 +193,8 @@ impl<'s> Walk<'s> {
             Kind::Pdf => pdf::open(self, depth, source),
             Kind::Sqlite => sqlite::open(self, depth, source),
             Kind::SqliteLog => sqlite::open_log(self, depth, source),
+            Kind::Cab => cab::open(self, depth, source),
+            Kind::Ole => ole::open(self, depth, source),
             _ => zip::open(self, depth, source),
         }
     }

@@ -11,7 +11,7 @@ mod text;
 use crate::gzip::Inflate;
 use crate::hex::Hex;
 use crate::layer::Relation;
-use crate::number::narrow;
+use crate::number::{narrow, wide};
 use crate::source::{Cursor, ReadAt, bytes_at, find};
 use crate::stream::Stream;
 use crate::walk::Walk;
@@ -49,9 +49,34 @@ pub(crate) fn open(walk: &Walk<'_>, depth: usize, source: &mut dyn ReadAt) {
         };
         let start = at.saturating_add(skip);
         let end = find(source, b"endstream", start, size).unwrap_or(size);
+        let end = trimmed(source, dictionary, (start, end));
         open_stream(walk, depth, source, dictionary, (start, end));
         at = end.max(at);
     }
+}
+
+/// Returns where the data of a stream ends whose keyword is at `end`: where its length says, if only
+/// an end of line is behind, and otherwise before that (section 7.3.8.1).
+fn trimmed(source: &mut dyn ReadAt, dictionary: &[u8], (start, end): (u64, u64)) -> u64 {
+    let from = end.saturating_sub(2).max(start);
+    let last = bytes_at(source, from, narrow(end.saturating_sub(from)));
+    let breaks = last.iter().rev().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let least = end.saturating_sub(wide(breaks));
+    let said = length(dictionary).and_then(|length| start.checked_add(length));
+    let line = if last.ends_with(b"\r\n") { 2 } else { breaks.min(1) };
+    said.filter(|said| (least..=end).contains(said)).unwrap_or(end.saturating_sub(wide(line)))
+}
+
+/// Returns the length that a dictionary says, unless it refers to another object.
+fn length(dictionary: &[u8]) -> Option<u64> {
+    let at = memchr::memmem::find_iter(dictionary, b"/Length")
+        .map(|at| at.saturating_add(7))
+        .find(|at| dictionary.get(*at).is_some_and(|byte| !byte.is_ascii_alphanumeric()))?;
+    let rest = dictionary.get(at..)?.trim_ascii_start();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, behind) = rest.split_at(digits);
+    let refers = behind.trim_ascii_start().first().is_some_and(u8::is_ascii_digit);
+    std::str::from_utf8(number).ok()?.parse().ok().filter(|_| !refers)
 }
 
 /// Returns the dictionary that ends right before a stream (section 7.3.8), if there is one.

@@ -9,6 +9,7 @@
 //! Numbers of sections are those of APPNOTE.TXT 6.3.10.
 
 mod directory;
+mod implode;
 
 use crate::compressed::open_as;
 use crate::gzip::Inflate;
@@ -149,6 +150,7 @@ fn open_strays(walk: &Walk<'_>, depth: usize, source: &mut dyn ReadAt, (from, un
 enum Method {
     Stored,
     Deflate,
+    Implode,
     Lzma,
     Other(Kind),
     /// Known by name, and by AES: the method behind it is in an extra field.
@@ -160,13 +162,14 @@ impl Method {
     fn of(number: u16) -> Option<Self> {
         Some(match number {
             0 => Self::Stored,
+            6 => Self::Implode,
             8 => Self::Deflate,
             9 => Self::Other(Kind::Deflate64),
             12 => Self::Other(Kind::Bzip2),
             14 => Self::Lzma,
             93 => Self::Other(Kind::Zstd),
             95 => Self::Other(Kind::Xz),
-            1..=7 | 10 | 18 | 19 | 94 | 96..=98 => Self::Closed,
+            1..=5 | 7 | 10 | 18 | 19 | 94 | 96..=98 => Self::Closed,
             99 => Self::Encrypted,
             _ => return None,
         })
@@ -198,6 +201,10 @@ fn open_member(walk: &Walk<'_>, depth: usize, source: &mut dyn ReadAt, member: &
         }
         Some(Method::Deflate) => {
             let bytes = Inflate::new(packed(source, data, end), false);
+            walk.open(depth, (&name, data), Relation::Decoded, Box::new(bytes));
+        }
+        Some(Method::Implode) => {
+            let bytes = implode::Explode::new(packed(source, data, end), member.flags, member.unpacked);
             walk.open(depth, (&name, data), Relation::Decoded, Box::new(bytes));
         }
         Some(Method::Other(kind)) => {

@@ -192,3 +192,72 @@ fn runs_of_base64_and_digits_are_found_in_text() {
         }
     }
 }
+
+#[test]
+fn archives_of_cpio_are_opened() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    fs::write(path.join("one.txt"), text(701)).expect("file");
+    fs::write(path.join("two.txt"), text(90_000)).expect("file");
+    for format in ["bin", "odc", "newc", "crc"] {
+        let command = format!("printf 'one.txt\\ntwo.txt\\n' | cpio --quiet -o -H {format}");
+        let file = sh(path, &command, b"");
+        assert!(layer(&file, "cpio:one.txt") == text(701), "{format}");
+        assert!(layer(&file, "cpio:two.txt") == text(90_000), "{format}");
+    }
+    // An image for an early boot: two archives, the second one compressed.
+    let command = "echo one.txt | cpio --quiet -o -H newc; echo two.txt | cpio --quiet -o -H newc | gzip -n";
+    let file = sh(path, command, b"");
+    assert!(layer(&file, "cpio:rest@1024 > gzip@0 > cpio:two.txt") == text(90_000));
+}
+
+#[test]
+fn cabinets_are_opened() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    fs::write(path.join("one.txt"), text(701)).expect("file");
+    fs::write(path.join("two.txt"), text(190_000)).expect("file");
+    for options in ["", "-z"] {
+        let command = format!("gcab -c {options} out.cab one.txt two.txt 2> log; cat out.cab; rm out.cab");
+        let file = sh(path, &command, b"");
+        assert!(layer(&file, "cab:one.txt") == text(701), "{options}");
+        assert!(layer(&file, "cab:two.txt") == text(190_000), "{options}");
+        let (_, reasons) = layers(&file[..file.len() / 2]);
+        assert_eq!(reasons, [Reason::Unsupported], "a cut cabinet");
+    }
+}
+
+#[test]
+fn compound_files_are_opened() {
+    use std::io::Write;
+    for version in [cfb::Version::V3, cfb::Version::V4] {
+        let mut file = cfb::CompoundFile::create_with_version(version, std::io::Cursor::new(Vec::new()))
+            .expect("a compound file");
+        file.create_storage("/Storage").expect("a storage");
+        let (mut small, mut large) = (
+            file.create_stream("/small").expect("a stream"),
+            file.create_stream("/Storage/large").expect("another"),
+        );
+        // Turn by turn, so that the sectors of both lie between each other.
+        for (small_part, large_part) in text(3000).chunks(100).zip(text(300_000).chunks(10_000)) {
+            small.write_all(small_part).expect("write");
+            large.write_all(large_part).expect("write");
+        }
+        drop((small, large));
+        let mut package = file.create_stream("/\u{1}Ole10Native").expect("a package");
+        let head =
+            [0_u32.to_le_bytes().as_slice(), b"\x02\0a.txt\0c:\\a.txt\0\0\0\x03\0\x05\0\0\0a.tx\0"].concat();
+        package.write_all(&head).expect("write");
+        package.write_all(&9000_u32.to_le_bytes()).expect("write");
+        package.write_all(&text(9000)).expect("write");
+        drop(package);
+        let bytes = file.into_inner().into_inner();
+        assert!(layer(&bytes, "ole:small") == text(3000));
+        assert!(layer(&bytes, "ole:large") == text(300_000));
+        assert!(layer(&bytes, "package:a.txt") == text(9000));
+        for cut in [100, 600, bytes.len() / 2] {
+            let (_, reasons) = layers(&bytes[..cut]);
+            assert_eq!(reasons, [Reason::Unsupported], "cut at {cut}");
+        }
+    }
+}
