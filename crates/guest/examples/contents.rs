@@ -9,6 +9,7 @@ use airlock_disk::{BlockSource, OpenOptions, open};
 use airlock_guest::{survey, unpack};
 use airlock_model::{Place, PlaceKind};
 use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
@@ -26,7 +27,7 @@ fn main() -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     for place in survey.map.iter() {
         if place.kind == PlaceKind::File {
-            let name: String = place.path.iter().map(|byte| format!("{byte:02x}")).collect();
+            let name = hex(place.path);
             writeln!(out, "{} {} {} {name}", place.volume.extent.offset, sum(&*disk, &place)?, place.size)?;
         } else if let Some(rest) = &mut rest {
             for run in place.runs {
@@ -60,7 +61,14 @@ fn sum(disk: &dyn BlockSource, place: &Place<'_>) -> Result<String, Failure> {
     } else {
         unpacked(disk, place, &mut sum)?;
     }
-    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&sum.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn unpacked(disk: &dyn BlockSource, place: &Place<'_>, sum: &mut Sha256) -> Result<(), Failure> {
