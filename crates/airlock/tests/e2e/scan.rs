@@ -6,7 +6,9 @@ use serde_json::Value;
 use std::path::Path;
 
 fn scan(bench: &Bench, disk: &PlantedDisk, image: &Path, threads: &str) -> Value {
-    let ran = bench.airlock("scan").arg(image).args(["--no-memo", "--threads", threads]).expect(3);
+    let folder = image.parent().expect("a folder");
+    let run = bench.airlock("scan").arg(image).args(["--no-memo", "--threads", threads]);
+    let ran = run.arg("--allow-backing").arg(folder).expect(3);
     ran.assert_shows_no_value(bench, disk.planted());
     let json = ran.json();
     let size = u64_of(&json["bundle"]["disks"][0]["virtual_size"]);
@@ -38,12 +40,20 @@ fn check(shape: impl FnOnce(PlantedDiskBuilder) -> PlantedDiskBuilder, contents:
         ("plain.qcow2", "qcow2", &[][..]),
         ("zlib.qcow2", "qcow2", &["-c", "-o", "compression_type=zlib"]),
         ("zstd.qcow2", "qcow2", &["-c", "-o", "compression_type=zstd,cluster_size=128k"]),
+        ("parts.qcow2", "qcow2", &["-o", "extended_l2=on,cluster_size=16k"]),
+        ("old.qcow2", "qcow2", &["-o", "compat=0.10"]),
         ("sparse.vmdk", "vmdk", &[]),
         ("stream.vmdk", "vmdk", &["-o", "subformat=streamOptimized"]),
         ("dynamic.vhd", "vpc", &["-o", "force_size=on"]),
         ("fixed.vhd", "vpc", &["-o", "subformat=fixed,force_size=on"]),
         ("dynamic.vhdx", "vhdx", &[]),
+        ("fixed.vhdx", "vhdx", &["-o", "subformat=fixed"]),
         ("dynamic.vdi", "vdi", &[]),
+        ("fixed.vdi", "vdi", &["-o", "static=on"]),
+        // Images of several files, which need leave.
+        ("flat.vmdk", "vmdk", &["-o", "subformat=monolithicFlat"]),
+        ("flat-parts.vmdk", "vmdk", &["-o", "subformat=twoGbMaxExtentFlat"]),
+        ("sparse-parts.vmdk", "vmdk", &["-o", "subformat=twoGbMaxExtentSparse"]),
     ] {
         let image = converted(disk.image(), bench.path(name), format, options);
         let other = scan(&bench, &disk, &image, "2");

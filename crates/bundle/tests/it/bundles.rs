@@ -164,6 +164,47 @@ fn an_archive_is_read_where_it_lies_and_its_manifest_holds() {
     }
 }
 
+/// Archives as other tools write them: every kind of header, order and digest, and long names.
+#[test]
+fn archives_of_every_header_order_and_digest() {
+    let shop = Workshop::new();
+    let long = format!("{}/{}.vmdk", "d".repeat(90), "m".repeat(150));
+    let stream = ["-O", "vmdk", "-o", "subformat=streamOptimized"];
+    shop.write(&long, "");
+    shop.qemu_img(&[&["convert"], &stream[..], &["first.raw", &long]].concat());
+    shop.qemu_img(&[&["convert"], &stream[..], &["second.raw", "b.vmdk"]].concat());
+    shop.qemu_img(&[&["convert"], &stream[..], &["first.raw", "a.vmdk"]].concat());
+    shop.write("vm.cert", "SHA1(vm.mf)= 00\n-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+    for (format, first) in [("v7", "a.vmdk"), ("ustar", "a.vmdk"), ("gnu", &long), ("pax", &long)] {
+        shop.write("vm.ovf", ovf(&machine(), &exported([first, "b.vmdk"])));
+        for digest in ["SHA1", "SHA256", "SHA512"] {
+            let program = format!("{}sum", digest.to_ascii_lowercase());
+            let mut sums = Command::new(program);
+            let sums = sums.current_dir(shop.0.path()).args(["vm.ovf", first, "b.vmdk"]).output().unwrap();
+            let sums = String::from_utf8(sums.stdout).unwrap();
+            let line =
+                |line: &str| line.split_once("  ").map(|(sum, name)| format!("{digest}({name})= {sum}\n"));
+            shop.write("vm.mf", sums.lines().filter_map(line).collect::<String>());
+            for order in [
+                ["vm.ovf", "vm.mf", "vm.cert", first, "b.vmdk"],
+                ["b.vmdk", first, "vm.cert", "vm.mf", "vm.ovf"],
+                ["vm.mf", "b.vmdk", "vm.ovf", first, "vm.cert"],
+            ] {
+                let mut tar = Command::new("tar");
+                tar.current_dir(shop.0.path()).arg(format!("--format={format}")).args(["-cf", "vm.ova"]);
+                assert!(tar.args(order).status().unwrap().success());
+                let bundle = shop.open("vm.ova").unwrap();
+                let mut others = files(&bundle);
+                others.sort();
+                assert_eq!(others, ["/vm.cert", "/vm.mf", "/vm.ovf"], "{format} {digest} {order:?}");
+                let mut bytes = vec![0; FIRST + SECOND];
+                bundle.source.read_at(0, &mut bytes).unwrap();
+                assert!(bytes == [content(1, FIRST), content(2, SECOND)].concat(), "{format} {digest}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_vmware_folder_with_a_snapshot() {
     let shop = Workshop::new();

@@ -11,6 +11,7 @@ mod fixture;
 mod mutate;
 mod qcow2;
 mod raw;
+mod sparse;
 mod vdi;
 mod vhd;
 mod vhdx;

@@ -60,6 +60,24 @@ fn trees_that_mkfs_wrote() {
     check_image(&["--mixed"]);
 }
 
+/// The devices of a larger file system are told by name and inspected as they are.
+#[test]
+fn one_of_several_devices_is_told() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let paths = ["first", "second"].map(|name| directory.path().join(name));
+    for path in &paths {
+        std::fs::File::create(path).and_then(|file| file.set_len(300 << 20)).expect("create");
+    }
+    run("mkfs.btrfs", &["-q", "-d", "raid1", text(&paths[0]), text(&paths[1])]);
+    for path in &paths {
+        let survey = survey_checked(&open(path));
+        assert_eq!(survey.map.volumes()[0].content, "btrfs");
+        assert_eq!(bytes_of(&survey, PlaceKind::Raw), 300 << 20);
+        let told = survey.oddities.iter().any(|oddity| oddity.what.contains("several devices"));
+        assert!(told, "{:?}", survey.oddities);
+    }
+}
+
 /// Every kind of checksum is checked: a block with a wrong one is told.
 #[test]
 fn every_checksum() {

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// An image that exfat-fuse serves, which takes only a block device; unmounted at the end.
-struct Fuse {
-    root: PathBuf,
+pub(crate) struct Fuse {
+    pub(crate) root: PathBuf,
     device: String,
     mounted: bool,
 }
 
 impl Fuse {
-    fn new(image: &Path, root: &Path) -> Self {
+    pub(crate) fn new(image: &Path, root: &Path) -> Self {
         std::fs::create_dir_all(root).expect("directory");
         let device = run("losetup", &["--find", "--show", text(image)]).trim().to_owned();
         let mut fuse = Self { root: root.to_owned(), device, mounted: false };
@@ -27,7 +27,7 @@ impl Fuse {
         fuse
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         drop(self);
     }
 }
@@ -47,7 +47,7 @@ impl Drop for Fuse {
     }
 }
 
-fn make_image(image: &Path, bytes: u64, options: &[&str]) {
+pub(crate) fn make_image(image: &Path, bytes: u64, options: &[&str]) {
     let _ = std::fs::remove_file(image);
     File::create(image).and_then(|file| file.set_len(bytes)).expect("create");
     let mut arguments = options.to_vec();

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-fn make_image(image: &Path, bytes: u64, options: &[&str]) {
+pub(crate) fn make_image(image: &Path, bytes: u64, options: &[&str]) {
     let _ = std::fs::remove_file(image);
     File::create(image).and_then(|file| file.set_len(bytes)).expect("create");
     let mut arguments = options.to_vec();
@@ -25,7 +25,7 @@ fn mtool(program: &str, image: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn copy_tree(tree: &Path, image: &Path) {
+pub(crate) fn copy_tree(tree: &Path, image: &Path) {
     let entries = std::fs::read_dir(tree).expect("directory");
     let mut paths: Vec<_> = entries.map(|entry| text(&entry.expect("entry").path()).to_owned()).collect();
     paths.sort();

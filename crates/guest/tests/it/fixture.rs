@@ -248,3 +248,10 @@ pub(crate) fn bytes_of(survey: &Survey, kind: PlaceKind) -> u64 {
         .flat_map(|place| place.runs.iter().map(|run| run.length))
         .sum()
 }
+
+/// Returns the most memory that this process has had at once, in KiB.
+pub(crate) fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("peak memory");
+    peak.trim().trim_end_matches(" kB").parse().expect("number")
+}

@@ -8,6 +8,7 @@ mod fat;
 mod fixture;
 mod iso9660;
 mod journal;
+mod large;
 mod managers;
 mod mount;
 mod mutate;

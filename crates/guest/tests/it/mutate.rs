@@ -73,6 +73,10 @@ pub(crate) fn mutate_and_mend(
         let spent = start.elapsed();
         assert!(spent < Duration::from_secs(5), "mutant {mutant} of {seed} took {spent:?}");
     }
+    let peak_kib = crate::fixture::peak_kib();
+    // The intact disk and the damaged one are in memory, too; the largest has 120 MiB.
+    let disks_kib = 2 * intact.len() as u64 / 1024;
+    assert!(peak_kib < (256 << 10) + disks_kib, "{peak_kib} KiB of memory in mutants of {seed}");
 }
 
 /// Returns the parts of a file system that hold its structure.
