@@ -1,7 +1,7 @@
 //! Measures how fast a set of literals is found in files, and how fast it is built:
 //! `literal_set_speed COUNT LENGTH_MIN LENGTH_MAX FILE...`. The memory copy beside it tells
 //! how fast the machine is at the time.
-#![expect(clippy::print_stdout, reason = "a program for people")]
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "rates, for people")]
 
 use airlock_inspect::{Literal, LiteralSet};
 
@@ -42,13 +42,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut scanner = set.scanner();
             hits = 0;
             bytes.chunks(1 << 20).for_each(|piece| scanner.feed(piece, &mut |_| hits += 1));
-            scans.push((cpu_seconds() - started));
+            scans.push(cpu_seconds() - started);
             let started = cpu_seconds();
             bytes.chunks(1 << 20).for_each(|piece| {
                 copy[..piece.len()].copy_from_slice(piece);
                 std::hint::black_box(&copy);
             });
-            copies.push((cpu_seconds() - started));
+            copies.push(cpu_seconds() - started);
         }
         let best = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
         let rate = |times: &[f64]| bytes.len() as f64 / best(times) / 1e9;

@@ -1,12 +1,11 @@
 //! Thousands of literals in one pass.
 //!
-//! Each literal is represented by a few bytes in a row of it, its *core*. Every place of a
-//! stream at which a multiple of the core's stride stands is looked at: the four bytes
-//! there, mixed to a hash, either have both of their bits set in a filter that fits into
-//! the second-level cache, or no literal can be near. What passes is looked up in a table and
+//! Each literal is represented by a few bytes in a row of it, its *core*. Every first,
+//! second or fourth place of a stream is looked at, as the shortest literal allows: the four
+//! bytes there, mixed to a hash, have a bit set in a filter that fits into a fast cache, or
+//! no literal can be near. What passes two such filters is looked up in a table and
 //! compared in full. A core of `stride + 3` bytes has such four bytes at every alignment,
-//! so each occurrence is met exactly once; long literals are looked at in every fourth
-//! place only. (The idea is Wu's and Manber's: *A fast algorithm for multi-pattern
+//! so each occurrence is met exactly once. (The idea is Wu's and Manber's: *A fast algorithm for multi-pattern
 //! searching*, 1994, with the filter of Kim's and Kim's *q*-grams before it.)
 
 use crate::engine::Signature;
@@ -30,7 +29,7 @@ const STORED_BYTES_MAX: usize = 2 * LITERAL_BYTES_MAX;
 /// Bytes that are hashed.
 const PROBE_BYTES: usize = 4;
 
-/// How far places that are looked at are from each other, by length of the literal.
+/// How far places that are looked at may be from each other; the shortest literal decides.
 const STRIDES: [usize; 3] = [1, 2, 4];
 
 /// The bits that tell letters of ASCII apart if their case does not matter.
@@ -79,7 +78,7 @@ impl std::error::Error for LiteralSetError {}
 #[derive(Debug, Clone)]
 pub struct LiteralSet {
     stored: Vec<Stored>,
-    tiers: Vec<Tier>,
+    cores: Cores,
     bytes_max: usize,
 }
 
@@ -109,18 +108,61 @@ fn encodings(literal: &Literal, id: usize) -> Vec<Stored> {
     all
 }
 
-/// Literals that are looked for at the same places and in the same way.
+/// The cores of all literals: where the shortest literal needs it, every place is looked at for
+/// all of them, which costs less than a pass for each stride.
 #[derive(Debug, Clone)]
-struct Tier {
+struct Cores {
     stride: usize,
+    /// The bits of a probe that count.
     mask: u32,
+    /// A bit for some bits of a hash: in a byte that is found by the highest of them.
+    coarse: Coarse,
     /// For a hash, two bits of one of these tell whether it may be that of a core.
-    filter: Vec<u64>,
-    filter_shift: u32,
+    fine: Vec<u64>,
+    fine_shift: u32,
     /// Where the entries of a hash begin; one more than there are.
     starts: Vec<u32>,
     starts_shift: u32,
     entries: Vec<Entry>,
+}
+
+/// The first filter: of a size that the compiler knows, so that nothing is checked twice.
+#[derive(Debug, Clone)]
+enum Coarse {
+    /// Fits into the first-level cache.
+    Small(Vec<u8>),
+    /// Fits into the second-level cache.
+    Large(Vec<u8>),
+}
+
+/// Bytes of the two sizes of the first filter, as a power of two.
+const COARSE_BITS: [u32; 2] = [15, 18];
+
+/// Most entries that the smaller one is for: one in a hundred of its bits is set then.
+const SMALL_MAX: usize = 2600;
+
+impl Coarse {
+    fn new(entries: &[Entry]) -> Self {
+        let small = entries.len() <= SMALL_MAX;
+        let [small_bits, large_bits] = COARSE_BITS;
+        let byte_bits = if small { small_bits } else { large_bits };
+        let mut bytes = vec![0_u8; 1_usize.wrapping_shl(byte_bits)];
+        for entry in entries {
+            let (byte, bit) = coarse_place(entry.probe, byte_bits);
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte |= 1_u8.wrapping_shl(bit);
+            }
+        }
+        if small { Self::Small(bytes) } else { Self::Large(bytes) }
+    }
+}
+
+/// Returns the byte and the bit of the first filter that stand for a probe.
+#[inline]
+fn coarse_place(probe: u32, byte_bits: u32) -> (usize, u32) {
+    let hash = probe.wrapping_mul(0x9e37_79b1);
+    let byte = hash.wrapping_shr(32_u32.wrapping_sub(byte_bits));
+    (usize::try_from(byte).unwrap_or(usize::MAX), hash.wrapping_shr(29_u32.wrapping_sub(byte_bits)) & 7)
 }
 
 /// Four bytes of a core.
@@ -162,19 +204,19 @@ fn probe_of(bytes: &[u8], mask: u32) -> Option<u32> {
     bytes.first_chunk::<PROBE_BYTES>().map(|probe| u32::from_le_bytes(*probe) & mask)
 }
 
-impl Tier {
-    fn new(stride: usize, fold: bool, mut entries: Vec<Entry>) -> Self {
-        // One word of the filter for four entries at least: about one probe in 200 passes.
+impl Cores {
+    fn new(stride: usize, mask: u32, mut entries: Vec<Entry>) -> Self {
+        // One word for four entries at least: about one probe in 200 passes.
         let words = entries.len().div_ceil(4).next_power_of_two().max(1 << 8);
-        let filter_shift = 64_u32.saturating_sub(words.trailing_zeros());
+        let fine_shift = 64_u32.saturating_sub(words.trailing_zeros());
         let heads = entries.len().next_power_of_two().max(1 << 8);
         let starts_shift = 64_u32.saturating_sub(heads.trailing_zeros());
-        let mut filter = vec![0; words];
+        let mut fine = vec![0; words];
         let mut starts = vec![0_u32; heads.saturating_add(1)];
         entries.sort_by_key(|entry| (above(mix(entry.probe), starts_shift), entry.probe, entry.stored));
         for entry in &entries {
             let hash = mix(entry.probe);
-            if let Some(word) = filter.get_mut(above(hash, filter_shift)) {
+            if let Some(word) = fine.get_mut(above(hash, fine_shift)) {
                 *word |= bits(hash);
             }
             if let Some(count) = starts.get_mut(above(hash, starts_shift).saturating_add(1)) {
@@ -186,53 +228,91 @@ impl Tier {
             sum = sum.saturating_add(*start);
             *start = sum;
         }
-        let mask = if fold { FOLD } else { u32::MAX };
-        Self { stride, mask, filter, filter_shift, starts, starts_shift, entries }
+        let coarse = Coarse::new(&entries);
+        Self { stride, mask, coarse, fine, fine_shift, starts, starts_shift, entries }
     }
 
-    /// Returns whether a core may be at these four bytes.
-    #[inline]
+    /// Returns whether a core may be at these four bytes, by the second filter.
     fn may(&self, probe: u32) -> bool {
-        let hash = mix(probe & self.mask);
+        let hash = mix(probe);
         let bits = bits(hash);
-        self.filter.get(above(hash, self.filter_shift)).is_some_and(|word| word & bits == bits)
+        self.fine.get(above(hash, self.fine_shift)).is_some_and(|word| word & bits == bits)
     }
 
-    /// Looks at every place of the stride, and calls `hit` for what passes.
+    /// Calls `hit` with each place of the stride where a core may be, and the four bytes there.
+    fn sift(&self, bytes: &[u8], hit: impl FnMut(usize, u32)) {
+        const SMALL: usize = 1 << COARSE_BITS[0];
+        const LARGE: usize = 1 << COARSE_BITS[1];
+        match &self.coarse {
+            Coarse::Small(filter) => match filter.first_chunk::<SMALL>() {
+                Some(filter) => self.sift_by(filter, COARSE_BITS[0], bytes, hit),
+                None => unreachable!("it was made so long"),
+            },
+            Coarse::Large(filter) => match filter.first_chunk::<LARGE>() {
+                Some(filter) => self.sift_by(filter, COARSE_BITS[1], bytes, hit),
+                None => unreachable!("it was made so long"),
+            },
+        }
+    }
+
     #[inline]
-    fn sift<const STRIDE: usize>(&self, bytes: &[u8], mut hit: impl FnMut(usize)) {
-        /// Places that are looked at without asking in between.
-        const GROUP: usize = 8;
+    fn sift_by<const N: usize>(
+        &self,
+        filter: &[u8; N],
+        byte_bits: u32,
+        bytes: &[u8],
+        hit: impl FnMut(usize, u32),
+    ) {
+        let passes = |probe: u32| {
+            let (byte, bit) = coarse_place(probe, byte_bits);
+            filter.get(byte).map_or(0, |byte| u32::from(*byte).wrapping_shr(bit) & 1)
+        };
+        match (self.stride, self.mask) {
+            (4, u32::MAX) => self.walk::<4>(bytes, passes, hit),
+            (2, u32::MAX) => self.walk::<2>(bytes, passes, hit),
+            (1, u32::MAX) => self.walk::<1>(bytes, passes, hit),
+            (4, _) => self.walk::<4>(bytes, |probe| passes(probe & FOLD), hit),
+            (2, _) => self.walk::<2>(bytes, |probe| passes(probe & FOLD), hit),
+            (_, _) => self.walk::<1>(bytes, |probe| passes(probe & FOLD), hit),
+        }
+    }
+
+    #[inline]
+    fn walk<const STRIDE: usize>(
+        &self,
+        bytes: &[u8],
+        passes: impl Fn(u32) -> u32,
+        mut hit: impl FnMut(usize, u32),
+    ) {
+        /// Bytes that are looked at without asking in between.
+        const GROUP: usize = 16;
+        let mut each = |place: usize| {
+            let rest = bytes.get(place..).unwrap_or_default();
+            if let Some(probe) = probe_of(rest, self.mask).filter(|probe| self.may(*probe)) {
+                hit(place, probe);
+            }
+        };
         let mut base = 0_usize;
-        loop {
-            let span = GROUP.wrapping_mul(STRIDE);
-            let Some(group) = bytes.get(base..).and_then(|rest| rest.get(..span.wrapping_add(3))) else {
-                break;
-            };
+        while let Some(group) = bytes.get(base..).and_then(<[u8]>::first_chunk::<{ GROUP + 3 }>) {
             let mut passed = 0_u32;
-            for place in 0..GROUP {
-                let at = place.wrapping_mul(STRIDE);
-                let probe = group.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-                passed |= u32::from(self.may(u32::from_le_bytes(probe))).wrapping_shl(low_place(place));
+            for place in (0..GROUP).step_by(STRIDE) {
+                let probe = group.get(place..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+                passed |= passes(u32::from_le_bytes(probe)).wrapping_shl(low_place(place));
             }
             while passed != 0 {
-                let place = usize::try_from(passed.trailing_zeros()).unwrap_or(0);
+                each(base.wrapping_add(usize::try_from(passed.trailing_zeros()).unwrap_or(0)));
                 passed &= passed.wrapping_sub(1);
-                hit(base.wrapping_add(place.wrapping_mul(STRIDE)));
             }
-            base = base.wrapping_add(span);
+            base = base.wrapping_add(GROUP);
         }
-        while let Some(probe) = bytes.get(base..).and_then(|rest| probe_of(rest, u32::MAX)) {
-            if self.may(probe) {
-                hit(base);
-            }
+        while base < bytes.len() {
+            each(base);
             base = base.wrapping_add(STRIDE);
         }
     }
 
     /// Returns the cores that the four bytes of `probe` belong to.
     fn entries_of(&self, probe: u32) -> impl Iterator<Item = &Entry> {
-        let probe = probe & self.mask;
         let head = above(mix(probe), self.starts_shift);
         let bound =
             |place: usize| self.starts.get(place).and_then(|start| usize::try_from(*start).ok()).unwrap_or(0);
@@ -280,34 +360,25 @@ impl LiteralSet {
         }
         let stored: Vec<Stored> =
             literals.iter().enumerate().flat_map(|(id, literal)| encodings(literal, id)).collect();
-        let mut tiers = Vec::new();
-        for (stride, fold) in STRIDES.into_iter().flat_map(|stride| [(stride, false), (stride, true)]) {
-            let mask = if fold { FOLD } else { u32::MAX };
-            let mut counts = HashMap::new();
-            let mut entries = Vec::new();
-            for (place, stored) in stored.iter().enumerate() {
-                let widest =
-                    STRIDES.into_iter().rfind(|stride| stored.bytes.len() >= stride.saturating_add(3));
-                if widest != Some(stride) || stored.any_case != fold {
-                    continue;
-                }
-                let start =
-                    core(stored, stride, mask, &counts).ok_or(LiteralSetError::TooCommon(stored.id))?;
-                for at in start..start.saturating_add(stride) {
-                    let bytes = stored.bytes.get(at..).unwrap_or_default();
-                    let probe = probe_of(bytes, mask).unwrap_or(0);
-                    let count = counts.entry(probe).or_insert(0_u32);
-                    *count = count.saturating_add(1);
-                    let stored = u32::try_from(place).unwrap_or(u32::MAX);
-                    entries.push(Entry { probe, stored, at: u8::try_from(at).unwrap_or(u8::MAX) });
-                }
-            }
-            if !entries.is_empty() {
-                tiers.push(Tier::new(stride, fold, entries));
+        let shortest = stored.iter().map(|stored| stored.bytes.len()).min().unwrap_or(usize::MAX);
+        let fits = |stride: &usize| shortest >= stride.saturating_add(PROBE_BYTES).saturating_sub(1);
+        let stride = STRIDES.into_iter().rfind(fits).unwrap_or(1);
+        let mask = if stored.iter().any(|stored| stored.any_case) { FOLD } else { u32::MAX };
+        let mut counts = HashMap::new();
+        let mut entries = Vec::new();
+        for (place, stored) in stored.iter().enumerate() {
+            let start = core(stored, stride, mask, &counts).ok_or(LiteralSetError::TooCommon(stored.id))?;
+            for at in start..start.saturating_add(stride) {
+                let bytes = stored.bytes.get(at..).unwrap_or_default();
+                let probe = probe_of(bytes, mask).unwrap_or(0);
+                let count = counts.entry(probe).or_insert(0_u32);
+                *count = count.saturating_add(1);
+                let stored = u32::try_from(place).unwrap_or(u32::MAX);
+                entries.push(Entry { probe, stored, at: u8::try_from(at).unwrap_or(u8::MAX) });
             }
         }
         let bytes_max = stored.iter().map(|stored| stored.bytes.len()).max().unwrap_or(0);
-        Ok(Self { stored, tiers, bytes_max })
+        Ok(Self { stored, cores: Cores::new(stride, mask, entries), bytes_max })
     }
 
     /// Returns whether there is nothing to look for.
@@ -323,24 +394,19 @@ impl LiteralSet {
     /// Calls `found` with the place and the literal of each occurrence that lies in `bytes`
     /// whole, in no particular order.
     fn find(&self, bytes: &[u8], mut found: impl FnMut(usize, &Stored)) {
-        for tier in &self.tiers {
-            let hit = |place: usize| {
-                let probe = bytes.get(place..).and_then(|rest| probe_of(rest, u32::MAX)).unwrap_or(0);
-                for entry in tier.entries_of(probe) {
-                    let Some(start) = place.checked_sub(usize::from(entry.at)) else { continue };
-                    let stored = usize::try_from(entry.stored).ok().and_then(|place| self.stored.get(place));
-                    let text = bytes.get(start..).unwrap_or_default();
-                    if let Some(stored) = stored.filter(|stored| stored.starts(text)) {
-                        found(start, stored);
-                    }
-                }
-            };
-            match tier.stride {
-                1 => tier.sift::<1>(bytes, hit),
-                2 => tier.sift::<2>(bytes, hit),
-                _ => tier.sift::<4>(bytes, hit),
-            }
+        if self.stored.is_empty() {
+            return;
         }
+        self.cores.sift(bytes, |place, probe| {
+            for entry in self.cores.entries_of(probe) {
+                let Some(start) = place.checked_sub(usize::from(entry.at)) else { continue };
+                let stored = usize::try_from(entry.stored).ok().and_then(|place| self.stored.get(place));
+                let text = bytes.get(start..).unwrap_or_default();
+                if let Some(stored) = stored.filter(|stored| stored.starts(text)) {
+                    found(start, stored);
+                }
+            }
+        });
     }
 }
 
