@@ -94,12 +94,6 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
         })?;
     }
-    if hashes.left_out() > 0 {
-        crate::output::note(&format!(
-            "note: {} hashes are of a kind that is not supported (SHA-1)",
-            hashes.left_out()
-        ));
-    }
     Ok(Arc::new(Rules::new(*key, hashes)))
 }
 
