@@ -127,7 +127,7 @@ pub(crate) struct RuleArgs {
     /// Key of the fingerprints in findings: 64 hexadecimal digits. Made on first use when left out.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_FINGERPRINT_KEY")]
     pub(crate) fingerprint_key: Option<PathBuf>,
-    /// A list of SHA-256 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
+    /// A list of SHA-256, SHA-1 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_HASH_LIST", value_delimiter = ':')]
     pub(crate) hash_list: Vec<PathBuf>,
     /// Look the packages of the guest up in these feeds (see `airlock rules import --to`), in place of those of

@@ -118,12 +118,6 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             std::fs::read_to_string(path).map_err(|error| Failure::io("read entitlements", path, &error))?;
         system = system.with_entitlements(entitlements(&text)?, &text);
     }
-    if hashes.left_out() > 0 {
-        crate::output::note(&format!(
-            "note: {} hashes are of a kind that is not supported (SHA-1)",
-            hashes.left_out()
-        ));
-    }
     Ok(Arc::new(Rules::new(*key, hashes).with_system(system).with_books(used)))
 }
 

@@ -62,6 +62,11 @@ const RARITY: [u8; 256] = [
     151, 184, 183, 180, 177, 182, 164, 170, 159, 180, 176, 170, 121, 169, 159, 73,
 ];
 
+/// Returns minus the binary logarithm of the share that a byte has of real data.
+pub(crate) fn rarity(byte: u8) -> f64 {
+    RARITY.get(usize::from(byte)).map_or(0.0, |rarity| f64::from(*rarity) / 16.0)
+}
+
 /// Kinds of content in which bytes of a class come in rows: that all bytes of a gram are
 /// digits is common, though digits are not.
 const CONTENTS: usize = 4;

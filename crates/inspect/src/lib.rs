@@ -12,7 +12,8 @@
 //! chosen at run time and a portable twin of each. Stage 2 asks the [`Detector`]s that
 //! want an anchor or a literal, and shows them its surroundings as a [`Window`]:
 //! characters, whatever the encoding. Who decodes containers may name literals of its
-//! own and is told where they stand ([`Engine::with_signatures`]).
+//! own and is told where they stand ([`Engine::with_signatures`]). Thousands of literals, such
+//! as those of signatures, are a [`LiteralSet`]'s.
 //!
 //! **The law.** What is found is a function of the bytes of a stream. A detector sees
 //! [`LOOKBACK_BYTES`] before a candidate, [`LOOKAHEAD_BYTES`] from it on, and the
@@ -71,6 +72,7 @@ mod fingerprint;
 mod grams;
 mod header;
 mod literal;
+mod literal_set;
 mod scanner;
 mod simd;
 mod stage;
@@ -82,5 +84,6 @@ pub use engine::{Engine, EngineConfig, Match, Signature};
 pub use fingerprint::FingerprintBuilder;
 pub use header::Header;
 pub use literal::{LITERAL_BYTES_MAX, LITERAL_BYTES_MIN, Literal};
+pub use literal_set::{LiteralScanner, LiteralSet, LiteralSetError, SET_LITERAL_BYTES_MIN, SET_LITERALS_MAX};
 pub use scanner::Scanner;
 pub use window::{Encoding, HEAD_BYTES, LOOKAHEAD_BYTES, LOOKBACK_BYTES, Window};

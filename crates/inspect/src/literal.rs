@@ -11,8 +11,8 @@ pub const LITERAL_BYTES_MAX: usize = 32;
 
 /// A string of bytes that stage 1 looks for, at next to no cost.
 ///
-/// Up to some forty literals are found in the same pass as the shapes; thousands need
-/// a filter of another kind. A literal should hold four bytes in a row that real data
+/// Up to some forty literals are found in the same pass as the shapes; thousands are
+/// for a [`LiteralSet`](crate::LiteralSet). A literal should hold four bytes in a row that real data
 /// rarely has: the four rarest are what is looked for first.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Literal {
@@ -62,6 +62,11 @@ impl Literal {
     /// Returns whether it is looked for in UTF-16, too.
     pub fn is_wide(&self) -> bool {
         self.wide
+    }
+
+    /// Returns whether the case of its letters does not matter.
+    pub(crate) fn is_any_case(&self) -> bool {
+        self.any_case
     }
 
     /// Returns the byte at `place` with the bits of it that count.
