@@ -21,6 +21,8 @@ pub(crate) const TEST: &[&str] = &[
     "g++",
     "gdisk",
     "gnutls-bin",
+    "gpg",
+    "gpg-agent",
     "libnbd-bin",
     "lvm2",
     "lz4",
