@@ -99,10 +99,12 @@ pub struct SystemReport {
 }
 
 impl Rules {
-    /// Judges what is installed, at a time in seconds since 1970-01-01 UTC.
+    /// Judges what is installed, at a time in seconds since 1970-01-01 UTC. `elsewhere` names the products of
+    /// other VMs of the tenant, where that is known.
     pub fn judge_system(
         &self,
         inventory: &Inventory,
+        elsewhere: &[String],
         policy: &Effective,
         site: Site,
         now: u64,
@@ -133,7 +135,8 @@ impl Rules {
             });
         }
         if let Some((entitlements, _)) = &self.system().entitlements {
-            let verdicts = airlock_licensing::judge(inventory, entitlements, Date::of_seconds(now));
+            let verdicts =
+                airlock_licensing::judge(inventory, elsewhere, entitlements, Date::of_seconds(now));
             let products = inventory.products.iter().zip(&verdicts);
             findings
                 .extend(products.filter_map(|(product, verdict)| self.of_product(product, *verdict, site)));
@@ -270,7 +273,7 @@ mod tests {
         let document = Document::parse(policy).expect("policy");
         let policy = Effective::merge(&document, &document);
         for site in [Site::Source, Site::Destination] {
-            let report = rules.judge_system(&inventory(), &policy, site, now);
+            let report = rules.judge_system(&inventory(), &[], &policy, site, now);
             let found: Vec<(&str, Action)> =
                 report.findings.iter().map(|one| (one.detector.as_str(), one.action)).collect();
             assert_eq!((report.decision, found.as_slice()), expected);
