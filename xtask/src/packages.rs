@@ -22,6 +22,8 @@ pub(crate) const TEST: &[&str] = &[
     "gcab",
     "gdisk",
     "gnutls-bin",
+    "gpg",
+    "gpg-agent",
     "libnbd-bin",
     "lvm2",
     "lz4",

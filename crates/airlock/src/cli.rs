@@ -441,6 +441,10 @@ pub(crate) struct ImportArgs {
     /// Import feeds into this file, for --feeds and for rulebooks.
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     pub(crate) to: Option<PathBuf>,
+    /// The keys (PGP) of the archive, such as /usr/share/keyrings/debian-archive-keyring.gpg: each `InRelease`
+    /// must be signed by one of them, and each `Packages` be named by an `InRelease`.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_KEYRING", requires = "to")]
+    pub(crate) keyring: Option<PathBuf>,
     /// The publisher's key, for a name that is new here (64 hexadecimal digits; see `airlock key`).
     #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
     pub(crate) key: Option<String>,

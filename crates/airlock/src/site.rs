@@ -9,7 +9,7 @@ use airlock_licensing::Entitlements;
 use airlock_manager::{Source, SourceOptions};
 use airlock_policy::{DEFAULT_YAML, Document};
 use airlock_rulebook::{Installed, Kind, Rulebook, Store};
-use airlock_vulnerability::Feeds;
+use airlock_vulnerability::Index;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -107,11 +107,11 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
         }
     }
     if let Some(path) = &args.feeds {
-        let (feeds, digest) = Feeds::open(path).map_err(|error| {
+        let feeds = Index::open(path).map_err(|error| {
             Failure::of(Code::Error, &error)
                 .hint("`airlock rules import --to FILE FEED...` writes such a file")
         })?;
-        system = system.with_feeds(feeds, digest);
+        system = system.with_feeds(feeds);
     }
     if let Some(path) = &args.entitlements {
         let text =
@@ -167,12 +167,11 @@ fn take(
     let wanted =
         |kind: Kind, flag: &Option<PathBuf>| if flag.is_some() { Ok(Vec::new()) } else { read(kind) };
     for (member, bytes) in wanted(Kind::Feeds, &args.feeds)? {
-        let (feeds, digest) =
-            Feeds::from_bytes(&bytes, Path::new(&member)).map_err(|error| wrong(&member, &error))?;
+        let feeds = Index::from_bytes(bytes, Path::new(&member)).map_err(|error| wrong(&member, &error))?;
         if system.has_feeds() {
             return Err(twice("feeds"));
         }
-        *system = std::mem::take(system).with_feeds(feeds, digest);
+        *system = std::mem::take(system).with_feeds(feeds);
         used = true;
     }
     for (member, bytes) in wanted(Kind::Entitlements, &args.entitlements)? {

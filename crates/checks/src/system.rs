@@ -13,7 +13,7 @@ use airlock_inventory::{Evidence, Inventory, Package, Product};
 use airlock_licensing::{Date, Entitlements, Verdict};
 use airlock_model::{Action, Check, Confidence, Decision, Escaped, Finding, Severity, Site};
 use airlock_policy::Effective;
-use airlock_vulnerability::{Assessment, Coverage, Feeds, Problem};
+use airlock_vulnerability::{Assessment, Coverage, Index, Problem};
 
 /// Days after which feeds that do not say how long they are valid count as stale.
 const FEED_DAYS_MAX: u64 = 7;
@@ -21,15 +21,15 @@ const FEED_DAYS_MAX: u64 = 7;
 /// What inventories are compared with. Nothing, when left out.
 #[derive(Debug, Default)]
 pub struct System {
-    feeds: Option<(Feeds, [u8; 32])>,
+    feeds: Option<Index>,
     entitlements: Option<(Entitlements, [u8; 32])>,
 }
 
 impl System {
-    /// Adds feeds of vulnerabilities, with their digest.
+    /// Adds feeds of vulnerabilities.
     #[must_use]
-    pub fn with_feeds(self, feeds: Feeds, digest: [u8; 32]) -> Self {
-        Self { feeds: Some((feeds, digest)), ..self }
+    pub fn with_feeds(self, feeds: Index) -> Self {
+        Self { feeds: Some(feeds), ..self }
     }
 
     /// Adds entitlements, as they were written.
@@ -56,12 +56,11 @@ impl System {
     /// Returns what identifies all of it.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("airlock 2026-11 system rules v1");
-        for part in [
-            self.feeds.as_ref().map(|(_, digest)| digest),
-            self.entitlements.as_ref().map(|(_, digest)| digest),
-        ] {
+        for part in
+            [self.feeds.as_ref().map(Index::digest), self.entitlements.as_ref().map(|(_, digest)| *digest)]
+        {
             hasher.update(&[u8::from(part.is_some())]);
-            hasher.update(part.unwrap_or(&[0; 32]));
+            hasher.update(&part.unwrap_or_default());
         }
         *hasher.finalize().as_bytes()
     }
@@ -100,19 +99,21 @@ pub struct SystemReport {
 }
 
 impl Rules {
-    /// Judges what is installed, at a time in seconds since 1970-01-01 UTC.
+    /// Judges what is installed, at a time in seconds since 1970-01-01 UTC. `elsewhere` names the products of
+    /// other VMs of the tenant, where that is known.
     pub fn judge_system(
         &self,
         inventory: &Inventory,
+        elsewhere: &[String],
         policy: &Effective,
         site: Site,
         now: u64,
     ) -> SystemReport {
         let mut report = SystemReport { decision: Decision::Allow, ..SystemReport::default() };
         let mut findings = Vec::new();
-        if let Some((feeds, digest)) = &self.system().feeds {
+        if let Some(feeds) = &self.system().feeds {
             let valid_until =
-                feeds.valid_until.unwrap_or(feeds.imported_at.saturating_add(FEED_DAYS_MAX * 86_400));
+                feeds.valid_until().unwrap_or(feeds.imported_at().saturating_add(FEED_DAYS_MAX * 86_400));
             let stale = now > valid_until;
             let (assessments, coverage) = airlock_vulnerability::judge(inventory, feeds, stale);
             for one in &assessments {
@@ -125,16 +126,17 @@ impl Rules {
             }
             report.assessments = assessments;
             report.feeds = Some(FeedsUsed {
-                digest: *digest,
-                imported_at: feeds.imported_at,
+                digest: feeds.digest(),
+                imported_at: feeds.imported_at(),
                 valid_until,
                 stale,
-                sources: feeds.sources.clone(),
+                sources: feeds.sources().to_vec(),
                 coverage,
             });
         }
         if let Some((entitlements, _)) = &self.system().entitlements {
-            let verdicts = airlock_licensing::judge(inventory, entitlements, Date::of_seconds(now));
+            let verdicts =
+                airlock_licensing::judge(inventory, elsewhere, entitlements, Date::of_seconds(now));
             let products = inventory.products.iter().zip(&verdicts);
             findings
                 .extend(products.filter_map(|(product, verdict)| self.of_product(product, *verdict, site)));
@@ -230,11 +232,11 @@ mod tests {
     use super::*;
     use crate::malware::HashList;
     use airlock_policy::Document;
-    use airlock_vulnerability::{Advisory, Range};
+    use airlock_vulnerability::{Advisory, Feeds, Range};
 
     const NOW: u64 = 1_795_392_000;
 
-    fn feeds(exploited: bool) -> Feeds {
+    fn feeds(exploited: bool) -> Index {
         let range = Range { introduced: None, fixed: Some("2".into()), last: None };
         let advisory =
             Advisory { id: "CVE-2026-1".into(), aliases: vec![], ranges: vec![range], versions: vec![] };
@@ -243,7 +245,7 @@ mod tests {
         if exploited {
             feeds.exploited.insert("CVE-2026-1".into());
         }
-        feeds
+        Index::of(&feeds).unwrap()
     }
 
     fn inventory() -> Inventory {
@@ -271,7 +273,7 @@ mod tests {
         let document = Document::parse(policy).expect("policy");
         let policy = Effective::merge(&document, &document);
         for site in [Site::Source, Site::Destination] {
-            let report = rules.judge_system(&inventory(), &policy, site, now);
+            let report = rules.judge_system(&inventory(), &[], &policy, site, now);
             let found: Vec<(&str, Action)> =
                 report.findings.iter().map(|one| (one.detector.as_str(), one.action)).collect();
             assert_eq!((report.decision, found.as_slice()), expected);
@@ -282,7 +284,7 @@ mod tests {
     #[test]
     fn the_default_refuses_what_is_exploited_and_warns_of_the_rest() {
         let default = airlock_policy::DEFAULT_YAML;
-        let with = |exploited| System::default().with_feeds(feeds(exploited), [1; 32]);
+        let with = |exploited| System::default().with_feeds(feeds(exploited));
         check(System::default(), default, NOW, (Decision::Allow, &[]));
         check(with(false), default, NOW, (Decision::Warn, &[("advisory", Action::Warn)]));
         check(with(true), default, NOW, (Decision::Terminate, &[("exploited", Action::Hold)]));
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn stale_feeds_are_told_and_a_policy_may_refuse_them() {
         let late = NOW + FEED_DAYS_MAX * 86_400 + 1;
-        let with = || System::default().with_feeds(feeds(false), [1; 32]);
+        let with = || System::default().with_feeds(feeds(false));
         let both = [("advisory", Action::Warn), ("stale_feed", Action::Warn)];
         check(with(), airlock_policy::DEFAULT_YAML, late, (Decision::Warn, &both));
         let strict = "rules:\n  - {check: vulnerability, detectors: [stale_feed], scope: file, action: hold}";
@@ -307,9 +309,8 @@ mod tests {
     #[test]
     fn what_is_compared_with_is_in_the_digest_and_not_in_that_of_contents() {
         let rules = |system: System| Rules::new([7; 32], HashList::default()).with_system(system);
-        let (none, some) =
-            (rules(System::default()), rules(System::default().with_feeds(feeds(false), [1; 32])));
-        let other = rules(System::default().with_feeds(feeds(false), [2; 32]));
+        let (none, some) = (rules(System::default()), rules(System::default().with_feeds(feeds(false))));
+        let other = rules(System::default().with_feeds(feeds(true)));
         assert!(none.digest() != some.digest() && some.digest() != other.digest());
         assert_eq!(none.content_digest(), some.content_digest());
     }

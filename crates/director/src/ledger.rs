@@ -32,6 +32,10 @@ create table if not exists vm (
 create table if not exists chunk (
     tenant text not null, id blob not null, sealed blob not null, primary key (tenant, id)
 ) strict, without rowid;
+create table if not exists product (
+    tenant text not null, vdc text not null, vm text not null, name text not null
+) strict;
+create index if not exists product_by_vm on product (tenant, vdc, vm);
 pragma user_version = 1;
 ";
 
@@ -76,6 +80,8 @@ pub(crate) struct Sealing<'a> {
     pub(crate) vdc: &'a str,
     pub(crate) vm: &'a str,
     pub(crate) state: &'a str,
+    /// The products that are installed on it, once for each time.
+    pub(crate) products: &'a [String],
     pub(crate) now: u64,
 }
 
@@ -295,6 +301,15 @@ impl Ledger {
                 where tenant = ?1 and vdc = ?2 and name = ?3",
             params![sealing.tenant, sealing.vdc, sealing.vm, transfer, sealing.state, to_i64(sealing.now)],
         )?;
+        {
+            // The newest generation of a VM takes the place of the others.
+            let of = params![sealing.tenant, sealing.vdc, sealing.vm];
+            transaction.execute("delete from product where tenant = ?1 and vdc = ?2 and vm = ?3", of)?;
+            let mut insert = transaction.prepare_cached("insert into product values (?1, ?2, ?3, ?4)")?;
+            for product in sealing.products {
+                insert.execute(params![sealing.tenant, sealing.vdc, sealing.vm, product])?;
+            }
+        }
         transaction
             .execute("update transfer set state = ?2 where id = ?1", params![transfer, sealing.state])?;
         transaction.execute("delete from batch where transfer = ?1", [&transfer])?;
@@ -312,6 +327,15 @@ impl Ledger {
         transaction.commit()?;
         connection.pragma_update(None, "wal_checkpoint", "truncate")?;
         Ok(())
+    }
+
+    /// Returns the products that are installed on the tenant's VMs other than this one, once for each time.
+    pub(crate) fn products_elsewhere(&self, tenant: &str, vdc: &str, vm: &str) -> Result<Vec<String>, Error> {
+        let connection = self.lock();
+        let sql = "select name from product where tenant = ?1 and not (vdc = ?2 and vm = ?3)";
+        let mut statement = connection.prepare(sql)?;
+        let names = statement.query_map(params![tenant, vdc, vm], |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
     }
 
     /// Returns the VMs of a tenant, newest generation last.

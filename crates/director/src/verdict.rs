@@ -44,13 +44,13 @@ impl Director {
         if source.decision == Decision::Terminate {
             return self.refuse(link, chamber, &source, None);
         }
-        let verdict = self.judge(link, chamber, &station, early, &arrival)?;
+        let (verdict, products) = self.judge(link, chamber, &station, early, &arrival)?;
         let stop = !verdict.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
         if verdict.decision == Decision::Terminate || stop {
             return self.refuse(link, chamber, &source, Some(&verdict));
         }
         self.ledger.set_state(&chamber.id, state::COMMITTING)?;
-        self.keep(link, chamber, &source, &verdict, &mut arrival)
+        self.keep(link, chamber, &source, (&verdict, &products), &mut arrival)
     }
 
     /// Judges what arrives until the manager says that it has sent everything. Returns what it
@@ -77,7 +77,8 @@ impl Director {
         })
     }
 
-    /// Runs the station over what of the chamber is not judged.
+    /// Runs the station over what of the chamber is not judged, and judges what is installed. Returns the
+    /// products with it, where rights to them are counted.
     fn judge<'c>(
         &self,
         link: &mut dyn Link,
@@ -85,7 +86,7 @@ impl Director {
         station: &Station<'c>,
         early: Option<Early<'c>>,
         arrival: &Arrival,
-    ) -> Result<Report, Error> {
+    ) -> Result<(Report, Vec<String>), Error> {
         let space = &chamber.hello.space;
         let disk = arrival.source(space.size(), &self.segments)?;
         let early = if let Some(early) = early {
@@ -95,16 +96,18 @@ impl Director {
                 .map_err(|error| Error::damaged(chamber.hello.vm.clone(), error.to_string()))?;
             station.begin(space, survey)
         };
+        let elsewhere = self.elsewhere(chamber)?;
         let progress = Progress::default();
         std::thread::scope(|scope| {
+            let elsewhere = &elsewhere;
             let mut sinks = vec![NoSink; self.threads];
             let (disk, progress) = (&disk, &progress);
             let station = station.by_name(disk);
             let working = scope.spawn(move || {
-                let system = self.judge_system(chamber, disk, early.survey());
+                let (system, products) = self.judge_system(chamber, disk, early.survey(), elsewhere);
                 let mut report = station.finish(disk, early, &mut sinks, progress)?;
                 report.add_system(&system);
-                Ok(report)
+                Ok((report, products))
             });
             while !working.is_finished() {
                 wait(link, progress);
@@ -114,13 +117,31 @@ impl Director {
         .map_err(|error: StationError| Error::from(error))
     }
 
+    /// Returns the products of other VMs of the tenant, where rights to them are counted.
+    fn elsewhere(&self, chamber: &Chamber) -> Result<Vec<String>, Error> {
+        if !self.rules.system().has_entitlements() {
+            return Ok(Vec::new());
+        }
+        self.ledger.products_elsewhere(&chamber.tenant, &chamber.hello.vdc, &chamber.hello.vm)
+    }
+
     /// Judges what is installed on what has arrived, where there is something to compare it with.
-    fn judge_system(&self, chamber: &Chamber, disk: &dyn BlockSource, survey: &Survey) -> SystemReport {
+    fn judge_system(
+        &self,
+        chamber: &Chamber,
+        disk: &dyn BlockSource,
+        survey: &Survey,
+        elsewhere: &[String],
+    ) -> (SystemReport, Vec<String>) {
         if self.rules.system().is_empty() {
-            return SystemReport::default();
+            return Default::default();
         }
         let inventory = airlock_inventory::take(disk, &chamber.hello.space, survey);
-        self.rules.judge_system(&inventory, &chamber.effective, Site::Destination, (self.clock)())
+        let now = (self.clock)();
+        let (policy, site) = (&chamber.effective, Site::Destination);
+        let report = self.rules.judge_system(&inventory, elsewhere, policy, site, now);
+        let counted = inventory.products.into_iter().filter(|_| self.rules.system().has_entitlements());
+        (report, counted.map(|product| product.name).collect())
     }
 
     fn keep(
@@ -128,7 +149,7 @@ impl Director {
         link: &mut dyn Link,
         chamber: &Chamber,
         source: &SourceReport,
-        verdict: &Report,
+        (verdict, products): (&Report, &[String]),
         arrival: &mut Arrival,
     ) -> Result<(), Error> {
         let mut writer = self.writer(chamber);
@@ -160,6 +181,7 @@ impl Director {
             vdc: &chamber.hello.vdc,
             vm: &chamber.hello.vm,
             state: end,
+            products,
             now: (self.clock)(),
         };
         self.ledger.seal(&sealing, &own, &chamber.wrapping)?;

@@ -9,7 +9,7 @@
 //! use airlock_inventory::Inventory;
 //! let text = "entitlements:\n  - {product: 'Acme *', metric: install, quantity: 1, expires: 2027-01-01}\n";
 //! let entitlements = Entitlements::parse(text).unwrap();
-//! let verdicts = judge(&Inventory::default(), &entitlements, Date::parse("2026-11-22").unwrap());
+//! let verdicts = judge(&Inventory::default(), &[], &entitlements, Date::parse("2026-11-22").unwrap());
 //! assert!(verdicts.is_empty());
 //! ```
 #![forbid(unsafe_code)]
@@ -165,19 +165,27 @@ impl Verdict {
     }
 }
 
-/// Returns the verdict on each product of an inventory, in its order.
-pub fn judge(inventory: &Inventory, entitlements: &Entitlements, today: Date) -> Vec<Verdict> {
+/// Returns the verdict on each product of an inventory, in its order. `elsewhere` names each product that is
+/// installed on other VMs of the tenant, once for each time: they use up the same rights.
+pub fn judge(
+    inventory: &Inventory,
+    elsewhere: &[String],
+    entitlements: &Entitlements,
+    today: Date,
+) -> Vec<Verdict> {
     let activators = activators();
+    let here = inventory.products.iter().map(|product| product.name.as_str());
+    let installed: Vec<&str> = here.chain(elsewhere.iter().map(String::as_str)).collect();
     inventory
         .products
         .iter()
-        .map(|product| verdict(product, inventory, entitlements, today, &activators))
+        .map(|product| verdict(product, &installed, entitlements, today, &activators))
         .collect()
 }
 
 fn verdict(
     product: &Product,
-    inventory: &Inventory,
+    installed: &[&str],
     entitlements: &Entitlements,
     today: Date,
     activators: &[String],
@@ -187,12 +195,12 @@ fn verdict(
     }
     let rights = entitlements.entitlements.iter().filter(|one| matches(&one.product, &product.name));
     // The best right counts.
-    rights.map(|right| by_right(right, inventory, today)).min().unwrap_or(Verdict::NoEntitlement)
+    rights.map(|right| by_right(right, installed, today)).min().unwrap_or(Verdict::NoEntitlement)
 }
 
-fn by_right(right: &Entitlement, inventory: &Inventory, today: Date) -> Verdict {
+fn by_right(right: &Entitlement, installed: &[&str], today: Date) -> Verdict {
     let expired = right.expires.as_deref().and_then(Date::parse).is_some_and(|date| date <= today);
-    let installed = inventory.products.iter().filter(|one| matches(&right.product, &one.name)).count() as u64;
+    let installed = installed.iter().filter(|name| matches(&right.product, name)).count() as u64;
     match right.metric {
         Metric::Free => Verdict::Ok,
         _ if right.quantity == Some(0) => Verdict::NoEntitlement,
@@ -261,7 +269,7 @@ mod tests {
         let products = names.iter().map(|name| product(name)).collect();
         let inventory = Inventory { products, ..Inventory::default() };
         let today = Date::parse("2026-11-22").unwrap();
-        assert_eq!(judge(&inventory, &entitlements, today), expected, "{entitlement}");
+        assert_eq!(judge(&inventory, &[], &entitlements, today), expected, "{entitlement}");
     }
 
     #[test]
@@ -277,6 +285,18 @@ mod tests {
         check("{product: Acme, metric: install, expires: 2026-11-23}", &["Acme"], &[Ok]);
         check("{product: Acme, metric: install, cloud: false}", &["Acme"], &[NotCloudEligible]);
         check("{product: A, metric: install, cloud: false}, {product: A, metric: free}", &["A"], &[Ok]);
+    }
+
+    #[test]
+    fn what_other_vms_have_uses_up_the_same_rights() {
+        let text = "entitlements: [{product: 'Acme*', metric: install, quantity: 2}]";
+        let entitlements = Entitlements::parse(text).unwrap();
+        let inventory = Inventory { products: vec![product("Acme 1")], ..Inventory::default() };
+        let today = Date::parse("2026-11-22").unwrap();
+        let mut elsewhere = vec!["Acme 2".to_owned(), "Other".to_owned()];
+        assert_eq!(judge(&inventory, &elsewhere, &entitlements, today), [Verdict::Ok]);
+        elsewhere.push("Acme 2".to_owned());
+        assert_eq!(judge(&inventory, &elsewhere, &entitlements, today), [Verdict::OverDeployed]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub fn transfer(
     }
     let (source, space) = (offer.source, offer.source.space());
     let inventory = airlock_inventory::take(source.disk(), space, source.survey());
-    let system = offer.rules.judge_system(&inventory, &effective, Site::Source, offer.now);
+    let system = offer.rules.judge_system(&inventory, &[], &effective, Site::Source, offer.now);
     stage(Stage::Sending);
     let (mut report, kept, stats) = if system.decision == Decision::Terminate {
         // Nothing of it will be kept, so nothing is sent. What it consists of is recorded all the same.

@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("debugfs", "e2fsprogs"),
     ("dpkg-deb", "dpkg"),
     ("e2fsck", "e2fsprogs"),
+    ("gpg", "gpg"),
     ("gzip", "gzip"),
     ("mcopy", "mtools"),
     ("mke2fs", "e2fsprogs"),

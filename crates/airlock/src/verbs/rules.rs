@@ -10,7 +10,7 @@ use crate::{output, site, stats};
 use airlock_evidence::PublicKey;
 use airlock_model::Escaped;
 use airlock_rulebook::{Error, Imported, Input, Installed, Kind, Manifest, Rulebook, Store};
-use airlock_vulnerability::Feeds;
+use airlock_vulnerability::{Error as FeedError, Feeds, Index, Keyring};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -109,7 +109,7 @@ fn understand(input: &Input) -> Result<(), Failure> {
         Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
     };
     match input.kind {
-        Kind::Feeds => Feeds::open(path).map(drop).map_err(|error| wrong(&error)),
+        Kind::Feeds => Index::open(path).map(drop).map_err(|error| wrong(&error)),
         Kind::Hashes => {
             airlock_checks::malware::HashList::default().load(&read()?).map_err(|error| wrong(&error))
         }
@@ -164,14 +164,31 @@ fn line(manifest: &Manifest, said: &str) -> String {
     format!("{} version {}, until {until}: {said}\n", manifest.name, manifest.version)
 }
 
+fn keyring(path: &Path) -> Result<Keyring, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::io("read keyring", path, &error))?;
+    let none = || format!("{} has no key that can be used (RSA and Ed25519 can)", path.display());
+    Keyring::parse(&bytes).ok_or_else(|| Failure::new(Code::Error, none()))
+}
+
 fn import_feeds(context: Context, args: &ImportArgs, to: &Path) -> Result<Code, Failure> {
     let mut feeds = Feeds { imported_at: stats::now(), ..Feeds::default() };
     let failed = |error| Failure::of(Code::Error, &error);
-    let imported = airlock_vulnerability::import(&mut feeds, &args.files).map_err(failed)?;
+    let keyring = args.keyring.as_deref().map(keyring).transpose()?;
+    let imported = airlock_vulnerability::import(&mut feeds, &args.files, keyring.as_ref()).map_err(
+        |error| match &error {
+            FeedError::Signature(_) | FeedError::Unnamed(_) => Failure::of(Code::Verification, &error),
+            _ => failed(error),
+        },
+    )?;
     if imported.files == 0 {
         return Err(Failure::new(Code::Error, "there is no feed in what was named"));
     }
-    let digest = format!("blake3:{}", hex::encode(feeds.write(to).map_err(failed)?));
+    if feeds.sources.iter().any(|source| source.ends_with("(signature not checked)")) {
+        output::note("note: the signature of an index was not checked; --keyring FILE checks it");
+    }
+    let index = Index::of(&feeds).map_err(failed)?;
+    index.write(to).map_err(failed)?;
+    let digest = format!("blake3:{}", hex::encode(index.digest()));
     let offers: usize = feeds.offers.values().map(std::collections::BTreeMap::len).sum();
     let (advisories, exploited) = (feeds.advisories(), feeds.exploited.len());
     match context.format {

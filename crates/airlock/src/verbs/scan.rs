@@ -116,7 +116,7 @@ pub(crate) fn run(context: Context, args: &ScanArgs) -> Result<Code, Failure> {
     let mut report = inspect(&source, &rules, &effective, memo.as_ref(), threads, &progress)?;
     meter.phase("taking the inventory", None);
     let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
-    let system = rules.judge_system(&inventory, &effective, Site::Source, stats::now());
+    let system = rules.judge_system(&inventory, &[], &effective, Site::Source, stats::now());
     report.add_system(&system);
     drop(meter);
     let code = code_of(report.decision, report.incomplete);

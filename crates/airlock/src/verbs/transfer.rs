@@ -239,7 +239,7 @@ fn plan(
     meter.phase("planning", None);
     let mut report = super::scan::inspect(source, rules, &effective, memo, stats::processors(), progress)?;
     let inventory = airlock_inventory::take(source.disk(), source.space(), source.survey());
-    report.add_system(&rules.judge_system(&inventory, &effective, Site::Source, stats::now()));
+    report.add_system(&rules.judge_system(&inventory, &[], &effective, Site::Source, stats::now()));
     drop(meter);
     let withheld: u64 = report.held.iter().map(|held| held.extent.length).sum();
     let coverage = &report.coverage;

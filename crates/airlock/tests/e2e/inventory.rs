@@ -1,9 +1,10 @@
 //! What is installed, and what feeds and entitlements say of it.
 
 use crate::support::{Bench, text_of};
-use airlock_testkit::{Ext4Image, Ext4Options, Tree};
+use airlock_testkit::{Ext4Image, Ext4Options, Tool, Tree};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 
 const STATUS: &str = "Package: libxz5\nStatus: install ok installed\nSource: xz-utils\nArchitecture: amd64\nVersion: 5.4.1-0.2\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1.0\n\nPackage: fine\nStatus: install ok installed\nVersion: 2.0-1\n";
 const RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nPRETTY_NAME=\"Debian 12\"\n";
@@ -117,4 +118,64 @@ fn products_are_held_against_entitlements() {
     assert_eq!(json["findings"].as_array().expect("findings").len(), 3);
     fs::write(&entitlements, "entitlements: [{product: x, metric: barrels}]").expect("write");
     scan().expect(1);
+}
+
+/// An index of Debian's archive counts only if a key of the keyring signed what names it; `gpg` makes the
+/// keys, of both kinds, and the signatures.
+#[test]
+fn indexes_of_an_archive_are_checked_against_a_keyring() {
+    let bench = Bench::new();
+    let home = bench.path("gnupg");
+    fs::create_dir_all(&home).expect("folder");
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("mode");
+    let gpg = |args: &[&str], input: &str| {
+        let tool = Tool::new("gpg").expect("gpg").arg("--homedir").arg(&home);
+        tool.args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
+            .args(args)
+            .input(input)
+            .run_bytes()
+            .expect("gpg")
+    };
+    let keyring = |name: &str| {
+        let path = bench.path(&format!("{name}.gpg"));
+        fs::write(&path, gpg(&["--export", name], "")).expect("write");
+        path
+    };
+    let packages = "Package: fine\nVersion: 3.0-1\n";
+    let digest = Tool::new("sha256sum").expect("coreutils").input(packages).run().expect("hash");
+    let digest = digest.split_whitespace().next().expect("a hash");
+    let release = format!(
+        "Origin: Debian\nCodename: bookworm-security\nValid-Until: Sat, 01 Jan 2050 00:00:00 UTC\n- note\nSHA256:\n {digest} {} main/binary-amd64/Packages\n",
+        packages.len()
+    );
+    for (user, algorithm) in [("rsa@archive", "rsa2048"), ("edwards@archive", "ed25519")] {
+        gpg(&["--quick-generate-key", user, algorithm, "sign", "never"], "");
+        let folder = bench.path(user);
+        fs::create_dir_all(&folder).expect("folder");
+        let signed = gpg(&["--local-user", user, "--digest-algo", "SHA512", "--clearsign"], &release);
+        fs::write(folder.join("InRelease"), &signed).expect("write");
+        fs::write(folder.join("Packages"), packages).expect("write");
+        let to = bench.path("signed.feeds");
+        let import = |keyring: &Path, code| {
+            let run = bench.airlock("rules").args(["import", "--to"]).arg(&to).arg("--keyring").arg(keyring);
+            run.arg(&folder).expect(code)
+        };
+        let own = keyring(user);
+        assert_eq!(import(&own, 0).json()["offers"], 1, "{user}");
+        let other = if user == "rsa@archive" { continue } else { keyring("rsa@archive") };
+        assert!(import(&other, 6).err.contains("not signed by a key"), "another key");
+
+        // What is signed is the text: a letter of it, or of what it names, makes it void.
+        let changed = String::from_utf8(signed).expect("text").replace("2050", "2051");
+        fs::write(folder.join("InRelease"), changed).expect("write");
+        assert!(import(&own, 6).err.contains("not signed by a key"), "another text");
+        fs::write(folder.join("InRelease"), gpg(&["--local-user", user, "--clearsign"], &release))
+            .expect("write");
+        fs::write(folder.join("Packages"), packages.replace("3.0", "1.0")).expect("write");
+        assert!(import(&own, 6).err.contains("named by no signed"), "another index");
+        // Without a keyring both are taken as they are, and that is said.
+        fs::rename(folder.join("Packages"), folder.join("bookworm.Packages")).expect("rename");
+        let ran = bench.airlock("rules").args(["import", "--to"]).arg(&to).arg(&folder).expect(0);
+        assert!(ran.err.contains("was not checked"), "{}", ran.err);
+    }
 }

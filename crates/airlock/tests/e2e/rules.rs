@@ -168,3 +168,23 @@ fn both_sites_decide_by_what_is_installed() {
     assert_eq!(text_of(&ran["findings"][0]["site"]), "destination");
     director.stop();
 }
+
+/// A director counts installations over all VMs of a tenant, each VM once, however often it comes.
+#[test]
+fn rights_are_counted_over_the_vms_of_a_tenant() {
+    let bench = Bench::new();
+    let image = guest(&bench);
+    let rights = bench.path("rights.yaml");
+    fs::write(&rights, "entitlements: [{product: 'Acme *', metric: install, quantity: 1}]").expect("write");
+    let data = bench.path("data");
+    let director = bench.director(&data, &["--entitlements".as_ref(), rights.as_os_str()]);
+    let found = |name: &str| {
+        let run = bench.airlock("transfer").arg(&image).args([&director.url, "--name", name, "--identity"]);
+        let json = run.arg(&director.identity).expect(0).json();
+        detectors(&json).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(found("one").is_empty());
+    assert!(found("one").is_empty(), "the same VM again");
+    assert_eq!(found("two"), ["over_deployed"]);
+    director.stop();
+}
