@@ -2,7 +2,7 @@
 //! SDK). Quantum, and folders that begin or go on in another cabinet, are not opened.
 
 use crate::layer::Relation;
-use crate::number::{le16, le32, wide};
+use crate::number::{le16, le32, narrow, wide};
 use crate::source::{ReadAt, bytes_at};
 use crate::walk::Walk;
 use airlock_model::{Escaped, Reason};
@@ -131,11 +131,16 @@ fn open_folder<'e>(
     method: u16,
     entries: impl Iterator<Item = &'e Entry>,
 ) {
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return;
+    }
     let Some((codec, need)) = Codec::of(method) else {
         walk.note(Reason::Unsupported);
         return;
     };
-    if !walk.take_memory(need) {
+    // A cabinet may have many folders; each one clears its window.
+    if !pay(walk, u64::from(need) << 10) || !walk.take_memory(need) {
         return;
     }
     let ready = Vec::new();
@@ -143,7 +148,9 @@ fn open_folder<'e>(
     for entry in entries {
         let skipped = u64::from(entry.offset).checked_sub(folder.offset);
         let reached = skipped.is_some_and(|count| {
-            io::copy(&mut Read::take(&mut folder, count), &mut io::sink()).is_ok_and(|had| had == count)
+            pay(walk, count)
+                && io::copy(&mut Read::take(&mut folder, count), &mut io::sink())
+                    .is_ok_and(|had| had == count)
         });
         // Files that overlap are no files of an honest writer.
         if !reached {
@@ -159,6 +166,15 @@ fn open_folder<'e>(
         walk.note_if(member.limit() > 0, Reason::Unsupported);
     }
     walk.give_back(need);
+}
+
+/// Takes bytes that are unpacked, and not shown, from the budget.
+fn pay(walk: &Walk<'_>, bytes: u64) -> bool {
+    let bytes = narrow(bytes);
+    let enough = walk.bytes_left(bytes) == bytes;
+    walk.note_if(!enough, Reason::Limit);
+    walk.spend(bytes);
+    enough
 }
 
 /// How blocks are compressed (section 2.2).

@@ -2,7 +2,7 @@
 //! without ever keeping or showing them.
 //!
 //! ```text
-//!  bytes ─▶ grams of 4 bytes ─▶ shapes ─▶ candidates ─▶ window ─▶ detector ─▶ Match
+//!  bytes ─▶ grams of 5 bytes ─▶ shapes ─▶ candidates ─▶ window ─▶ detector ─▶ Match
 //!           8 buckets, no branch  literals   (position,    512 bytes   check digit,
 //!                                 in windows  anchor)      each side   context words
 //! ```

@@ -1,0 +1,4 @@
+//! Archives of cpio.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| airlock_fuzz::layers_with(input, b"0707"));
