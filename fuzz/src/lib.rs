@@ -225,7 +225,7 @@ struct Count {
 impl Sink for Count {
     fn open(&mut self, layer: &Layer<'_>) {
         self.depth += 1;
-        assert!(layer.depth == self.depth && self.depth <= 8);
+        assert!(layer.depth == self.depth && self.depth <= Limits::for_file(0).depth);
     }
 
     fn feed(&mut self, depth: usize, bytes: &[u8]) {
