@@ -3,6 +3,7 @@
 
 use crate::layer::Relation;
 use crate::number::{le16, le32, narrow, wide};
+use crate::rewrite::Ready;
 use crate::source::{ReadAt, bytes_at};
 use crate::walk::Walk;
 use airlock_model::{Escaped, Reason};
@@ -143,8 +144,7 @@ fn open_folder<'e>(
     if !pay(walk, u64::from(need) << 10) || !walk.take_memory(need) {
         return;
     }
-    let ready = Vec::new();
-    let mut folder = Folder { source, at: start, blocks, reserve, codec, ready, taken: 0, offset: 0 };
+    let mut folder = Folder { source, at: start, blocks, reserve, codec, ready: Ready::default(), offset: 0 };
     for entry in entries {
         let skipped = u64::from(entry.offset).checked_sub(folder.offset);
         let reached = skipped.is_some_and(|count| {
@@ -245,8 +245,7 @@ struct Folder<'s> {
     blocks: u16,
     reserve: u8,
     codec: Codec,
-    ready: Vec<u8>,
-    taken: usize,
+    ready: Ready,
     /// Bytes that were read.
     offset: u64,
 }
@@ -267,14 +266,13 @@ impl Folder<'_> {
 
 impl Read for Folder<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.taken >= self.ready.len() {
+        while self.ready.is_empty() {
             let Some(left) = self.blocks.checked_sub(1) else { return Ok(0) };
             self.blocks = left;
-            self.ready = self.next_block().ok_or(io::ErrorKind::InvalidData)?;
-            self.taken = 0;
+            let block = self.next_block().ok_or(io::ErrorKind::InvalidData)?;
+            *self.ready.refill() = block;
         }
-        let count = self.ready.get(self.taken..).unwrap_or_default().read(into)?;
-        self.taken = self.taken.saturating_add(count);
+        let count = self.ready.take(into)?;
         self.offset = self.offset.saturating_add(wide(count));
         Ok(count)
     }

@@ -59,6 +59,7 @@ mod number;
 mod ole;
 mod pdf;
 mod quoted;
+mod rewrite;
 mod rtf;
 mod runs;
 mod sniff;

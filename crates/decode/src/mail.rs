@@ -2,7 +2,7 @@
 
 use crate::base64::Base64;
 use crate::layer::Relation;
-use crate::quoted::Quoted;
+use crate::quoted;
 use crate::stream::Stream;
 use crate::walk::Walk;
 use airlock_model::{Escaped, Reason};
@@ -137,7 +137,7 @@ fn open_part(walk: &Walk<'_>, header: &Header, stream: &mut Stream<'_, '_>, mark
     let mut part = Part { stream, marks, left: 0, done: false };
     let (relation, source): (_, Box<dyn Read + '_>) = match header.encoding.as_slice() {
         b"base64" => (Relation::Decoded, Box::new(Base64::new(BufReader::new(&mut part)))),
-        b"quoted-printable" => (Relation::Rewritten, Box::new(Quoted::printable(BufReader::new(&mut part)))),
+        b"quoted-printable" => (Relation::Rewritten, Box::new(quoted::printable(BufReader::new(&mut part)))),
         _ => (Relation::Same, Box::new(&mut part)),
     };
     walk.open(depth, (&name, at), relation, source);
@@ -230,9 +230,7 @@ impl Read for Part<'_, '_, '_> {
                 }
             }
             let slots = into.get_mut(done..).unwrap_or_default();
-            let waiting = self.stream.peek(self.left);
-            let count = waiting.len().min(slots.len());
-            slots.iter_mut().zip(waiting).for_each(|(slot, byte)| *slot = *byte);
+            let count = self.stream.peek(self.left).read(slots)?;
             self.stream.take(count);
             self.left = self.left.saturating_sub(count);
             done = done.saturating_add(count);

@@ -1,7 +1,8 @@
 //! The text of RTF (Rich Text Format Specification 1.9.1).
 
 use crate::hex::digit;
-use std::io::{self, BufRead, Read};
+use crate::rewrite::{Rewrite, Rewriter};
+use std::io::BufRead;
 
 pub(crate) const MAGIC: &[u8] = b"{\\rtf";
 
@@ -25,8 +26,9 @@ const OTHER: [&[u8]; 9] = [
 ];
 
 /// Where in the document a byte is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
+    #[default]
     Text,
     /// Behind a backslash, in the name and number of a control word.
     Word,
@@ -36,9 +38,9 @@ enum Place {
     Binary(u32),
 }
 
-/// Reads the text.
-pub(crate) struct Text<R> {
-    inner: R,
+/// Takes a document apart.
+#[derive(Default)]
+pub(crate) struct Text {
     place: Place,
     word: Vec<u8>,
     depth: u32,
@@ -46,33 +48,77 @@ pub(crate) struct Text<R> {
     hidden: Option<u32>,
     /// Characters that stand for the last one in programs without Unicode.
     replaced: u32,
-    ready: Vec<u8>,
-    taken: usize,
 }
 
-impl<R: BufRead> Text<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self {
-            inner,
-            place: Place::Text,
-            word: Vec::new(),
-            depth: 0,
-            hidden: None,
-            replaced: 0,
-            ready: Vec::new(),
-            taken: 0,
-        }
-    }
+/// Reads the text.
+pub(crate) fn text<R: BufRead>(document: R) -> Rewrite<R, Text> {
+    Rewrite::new(document, Text::default())
+}
 
-    fn put(&mut self, byte: u8) {
+impl Text {
+    fn put(&mut self, byte: u8, out: &mut Vec<u8>) {
         if self.replaced > 0 {
             self.replaced = self.replaced.saturating_sub(1);
         } else if self.hidden.is_none() {
-            self.ready.push(byte);
+            out.push(byte);
         }
     }
 
-    fn step(&mut self, byte: u8) {
+    fn word_byte(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if self.word.is_empty() && !byte.is_ascii_alphabetic() {
+            self.place = Place::Text;
+            match byte {
+                b'\'' => self.place = Place::Hex,
+                b'*' => {
+                    self.hidden.get_or_insert(self.depth);
+                }
+                b'~' => self.put(b' ', out),
+                b'_' => self.put(b'-', out),
+                b'\\' | b'{' | b'}' => self.put(byte, out),
+                b'\r' | b'\n' => self.put(b'\n', out),
+                _ => {}
+            }
+        } else if (byte.is_ascii_alphanumeric() || byte == b'-') && self.word.len() < WORD_BYTES_MAX {
+            self.word.push(byte);
+        } else {
+            self.place = Place::Text;
+            self.end_word(out);
+            if byte != b' ' {
+                self.step(byte, out);
+            }
+        }
+    }
+
+    fn end_word(&mut self, out: &mut Vec<u8>) {
+        let word = std::mem::take(&mut self.word);
+        let split = word.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(word.len());
+        let (name, number) = word.split_at(split);
+        let number: i32 = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        match name {
+            b"par" | b"line" | b"row" | b"sect" | b"page" => self.put(b'\n', out),
+            b"tab" | b"cell" => self.put(b'\t', out),
+            b"emdash" | b"endash" => self.put(b'-', out),
+            b"bin" if number > 0 => self.place = Place::Binary(number.unsigned_abs()),
+            b"u" => {
+                // A number below zero stands for one of the upper half of 16 bits.
+                let number = u32::try_from(number & 0xffff).unwrap_or(0);
+                let character = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.replaced = 0;
+                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                    self.put(byte, out);
+                }
+                self.replaced = 1;
+            }
+            _ if OTHER.contains(&name) => {
+                self.hidden.get_or_insert(self.depth);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Rewriter for Text {
+    fn step(&mut self, byte: u8, out: &mut Vec<u8>) {
         match self.place {
             Place::Text => match byte {
                 b'\\' => {
@@ -87,15 +133,15 @@ impl<R: BufRead> Text<R> {
                     self.depth = self.depth.saturating_sub(1);
                 }
                 b'\r' | b'\n' => {}
-                _ => self.put(byte),
+                _ => self.put(byte, out),
             },
-            Place::Word => self.word_byte(byte),
+            Place::Word => self.word_byte(byte, out),
             Place::Hex => {
                 self.word.push(byte);
                 if let [high, low] = *self.word.as_slice() {
                     self.place = Place::Text;
                     if let (Some(high), Some(low)) = (digit(high), digit(low)) {
-                        self.put(high << 4 | low);
+                        self.put(high << 4 | low, out);
                     }
                 }
             }
@@ -105,91 +151,18 @@ impl<R: BufRead> Text<R> {
             }
         }
     }
-
-    fn word_byte(&mut self, byte: u8) {
-        if self.word.is_empty() && !byte.is_ascii_alphabetic() {
-            self.place = Place::Text;
-            match byte {
-                b'\'' => self.place = Place::Hex,
-                b'*' => {
-                    self.hidden.get_or_insert(self.depth);
-                }
-                b'~' => self.put(b' '),
-                b'_' => self.put(b'-'),
-                b'\\' | b'{' | b'}' => self.put(byte),
-                b'\r' | b'\n' => self.put(b'\n'),
-                _ => {}
-            }
-        } else if (byte.is_ascii_alphanumeric() || byte == b'-') && self.word.len() < WORD_BYTES_MAX {
-            self.word.push(byte);
-        } else {
-            self.place = Place::Text;
-            self.end_word();
-            if byte != b' ' {
-                self.step(byte);
-            }
-        }
-    }
-
-    fn end_word(&mut self) {
-        let word = std::mem::take(&mut self.word);
-        let split = word.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(word.len());
-        let (name, number) = word.split_at(split);
-        let number: i32 = std::str::from_utf8(number).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        match name {
-            b"par" | b"line" | b"row" | b"sect" | b"page" => self.put(b'\n'),
-            b"tab" | b"cell" => self.put(b'\t'),
-            b"emdash" | b"endash" => self.put(b'-'),
-            b"bin" if number > 0 => self.place = Place::Binary(number.unsigned_abs()),
-            b"u" => {
-                // A number below zero stands for one of the upper half of 16 bits.
-                let number = u32::try_from(number & 0xffff).unwrap_or(0);
-                let character = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
-                self.replaced = 0;
-                for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                    self.put(byte);
-                }
-                self.replaced = 1;
-            }
-            _ if OTHER.contains(&name) => {
-                self.hidden.get_or_insert(self.depth);
-            }
-            _ => {}
-        }
-    }
-}
-
-impl<R: BufRead> Read for Text<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.taken >= self.ready.len() {
-            self.ready.clear();
-            self.taken = 0;
-            let piece = self.inner.fill_buf()?.to_vec();
-            self.inner.consume(piece.len());
-            if piece.is_empty() {
-                return Ok(0);
-            }
-            for byte in piece {
-                self.step(byte);
-            }
-        }
-        let ready = self.ready.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(into.len());
-        into.iter_mut().zip(ready).for_each(|(slot, byte)| *slot = *byte);
-        self.taken = self.taken.saturating_add(count);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufReader, Read};
 
     fn check(document: &str, expected: &str) {
         for size in [1, 4, 1000] {
             let mut made = Vec::new();
-            let inner = io::BufReader::with_capacity(size, document.as_bytes());
-            Text::new(inner).read_to_end(&mut made).expect("text");
+            let inner = BufReader::with_capacity(size, document.as_bytes());
+            text(inner).read_to_end(&mut made).expect("text");
             assert_eq!(String::from_utf8_lossy(&made), expected, "{document}");
         }
     }

@@ -19,10 +19,7 @@ impl ReadAt for &[u8] {
     }
 
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> usize {
-        let part = self.get(narrow(offset)..).unwrap_or_default();
-        let count = part.len().min(into.len());
-        into.iter_mut().zip(part).for_each(|(slot, byte)| *slot = *byte);
-        count
+        self.get(narrow(offset)..).unwrap_or_default().read(into).unwrap_or(0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! UTF-32, of both byte orders.
 
-use std::io::{self, BufRead, Read};
+use crate::rewrite::{Rewrite, Rewriter};
+use std::io::BufRead;
 
 /// Characters at the beginning that must be of the first plane's beginning where no mark stands.
 const CHARACTERS_MIN: usize = 16;
@@ -21,55 +22,32 @@ pub(crate) fn order_of(head: &[u8]) -> Option<bool> {
     (units.len() == CHARACTERS_MIN && (little || big)).then_some(big)
 }
 
-/// Reads UTF-32 as UTF-8.
-pub(crate) struct Utf32<R> {
-    inner: R,
+/// Makes UTF-8 of units.
+pub(crate) struct Utf32 {
     big: bool,
     unit: Vec<u8>,
-    ready: Vec<u8>,
-    taken: usize,
 }
 
-impl<R: BufRead> Utf32<R> {
-    pub(crate) fn new(inner: R, big: bool) -> Self {
-        Self { inner, big, unit: Vec::new(), ready: Vec::new(), taken: 0 }
-    }
+/// Reads UTF-32 as UTF-8.
+pub(crate) fn text<R: BufRead>(inner: R, big: bool) -> Rewrite<R, Utf32> {
+    Rewrite::new(inner, Utf32 { big, unit: Vec::new() })
+}
 
-    fn step(&mut self, byte: u8) {
+impl Rewriter for Utf32 {
+    fn step(&mut self, byte: u8, out: &mut Vec<u8>) {
         self.unit.push(byte);
         let Some(unit) = self.unit.first_chunk::<4>() else { return };
         let number = if self.big { u32::from_be_bytes(*unit) } else { u32::from_le_bytes(*unit) };
         let character = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
-        self.ready.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         self.unit.clear();
-    }
-}
-
-impl<R: BufRead> Read for Utf32<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.taken >= self.ready.len() {
-            self.ready.clear();
-            self.taken = 0;
-            let piece = self.inner.fill_buf()?.to_vec();
-            self.inner.consume(piece.len());
-            if piece.is_empty() {
-                return Ok(0);
-            }
-            for byte in piece {
-                self.step(byte);
-            }
-        }
-        let ready = self.ready.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(into.len());
-        into.iter_mut().zip(ready).for_each(|(slot, byte)| *slot = *byte);
-        self.taken = self.taken.saturating_add(count);
-        Ok(count)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufReader, Read};
 
     #[test]
     fn both_orders_are_told_and_read() {
@@ -83,7 +61,7 @@ mod tests {
                 let bytes: Vec<u8> = text.chars().flat_map(unit).collect();
                 assert_eq!(order_of(&bytes), Some(big));
                 let mut made = String::new();
-                Utf32::new(io::BufReader::with_capacity(3, bytes.as_slice()), big)
+                super::text(BufReader::with_capacity(3, bytes.as_slice()), big)
                     .read_to_string(&mut made)
                     .expect("text");
                 assert_eq!(made, text);

@@ -3,12 +3,14 @@
 use crate::layer::{Layer, Relation, Sink};
 use crate::limits::Limits;
 use crate::number::{narrow, wide};
-use crate::quoted::Quoted;
+
 use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
-use crate::utf32::Utf32;
-use crate::{ar, binhex, cab, compressed, cpio, gzip, mail, ole, pdf, rtf, runs, sqlite, tar, xml, zip};
+
+use crate::{
+    ar, binhex, cab, compressed, cpio, gzip, mail, ole, pdf, quoted, rtf, runs, sqlite, tar, utf32, xml, zip,
+};
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -162,10 +164,10 @@ impl<'s> Walk<'s> {
             Kind::Binhex => binhex::open(self, stream),
             Kind::Mail => mail::open(self, stream),
             Kind::Markup => xml::open(self, stream),
-            Kind::Percent => self.rewrite("percent", stream, |stream| Box::new(Quoted::percent(stream))),
-            Kind::Rtf => self.rewrite("text", stream, |stream| Box::new(rtf::Text::new(stream))),
-            Kind::Utf32Le => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, false))),
-            Kind::Utf32Be => self.rewrite("utf-32", stream, |stream| Box::new(Utf32::new(stream, true))),
+            Kind::Percent => self.rewrite("percent", stream, |stream| Box::new(quoted::percent(stream))),
+            Kind::Rtf => self.rewrite("text", stream, |stream| Box::new(rtf::text(stream))),
+            Kind::Utf32Le => self.rewrite("utf-32", stream, |stream| Box::new(utf32::text(stream, false))),
+            Kind::Utf32Be => self.rewrite("utf-32", stream, |stream| Box::new(utf32::text(stream, true))),
             Kind::Zip
             | Kind::Pdf
             | Kind::Sqlite

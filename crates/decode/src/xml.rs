@@ -5,9 +5,10 @@
 //! break or, for cells, a tab.
 
 use crate::layer::Relation;
+use crate::rewrite::{Rewrite, Rewriter};
 use crate::stream::Stream;
 use crate::walk::Walk;
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 
 /// Longest tag or entity that is looked at; what is longer is passed over as it comes.
 const NAME_BYTES_MAX: usize = 32;
@@ -15,7 +16,7 @@ const NAME_BYTES_MAX: usize = 32;
 /// Opens the text.
 pub(crate) fn open(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
     let (depth, at) = (stream.depth(), stream.position());
-    walk.open(depth, ("text", at), Relation::Rewritten, Box::new(Text::new(stream)));
+    walk.open(depth, ("text", at), Relation::Rewritten, Box::new(text(stream)));
 }
 
 /// Whether content begins like XML or HTML.
@@ -34,8 +35,9 @@ pub(crate) fn is_office(head: &[u8]) -> bool {
 }
 
 /// Where in the markup a byte is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Place {
+    #[default]
     Text,
     Entity,
     /// Within a tag, in its name.
@@ -46,89 +48,20 @@ enum Place {
     Data,
 }
 
-/// Reads the text of markup.
-struct Text<R> {
-    inner: R,
+/// Follows markup.
+#[derive(Default)]
+struct Text {
     place: Place,
     /// The name or entity so far, or the last bytes of a comment.
     name: Vec<u8>,
-    /// Characters that are ready, and how many of them were taken.
-    ready: Vec<u8>,
-    taken: usize,
 }
 
-/// Bytes of text that are made at once.
-const READY_BYTES: usize = 16 << 10;
+/// Reads the text of markup.
+fn text<R: BufRead>(markup: R) -> Rewrite<R, Text> {
+    Rewrite::new(markup, Text::default())
+}
 
-impl<R: BufRead> Text<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, place: Place::Text, name: Vec::new(), ready: Vec::new(), taken: 0 }
-    }
-
-    fn step(&mut self, byte: u8) {
-        match self.place {
-            Place::Text => match byte {
-                b'<' => self.begin(Place::Name),
-                b'&' => self.begin(Place::Entity),
-                b'\r' => {}
-                _ => self.ready.push(byte),
-            },
-            Place::Entity => {
-                if byte == b';' {
-                    self.entity();
-                    self.place = Place::Text;
-                } else if self.name.len() >= NAME_BYTES_MAX || !(byte == b'#' || byte.is_ascii_alphanumeric())
-                {
-                    // An ampersand by itself.
-                    self.ready.push(b'&');
-                    self.ready.append(&mut self.name);
-                    self.place = Place::Text;
-                    self.step(byte);
-                } else {
-                    self.name.push(byte);
-                }
-            }
-            Place::Name => match byte {
-                b'>' => self.end_tag(),
-                b' ' | b'\t' | b'\n' | b'\r' => self.place = Place::Tag(0),
-                _ => {
-                    if self.name.len() < NAME_BYTES_MAX {
-                        self.name.push(byte);
-                    }
-                    match self.name.as_slice() {
-                        b"!--" => self.begin(Place::Comment),
-                        b"![CDATA[" => self.begin(Place::Data),
-                        _ => {}
-                    }
-                }
-            },
-            Place::Tag(0) => match byte {
-                b'>' => self.end_tag(),
-                b'"' | b'\'' => self.place = Place::Tag(byte),
-                _ => {}
-            },
-            Place::Tag(quote) => {
-                if byte == quote {
-                    self.place = Place::Tag(0);
-                }
-            }
-            Place::Comment => {
-                if self.ends_with(byte, b"-->") {
-                    self.place = Place::Text;
-                }
-            }
-            Place::Data => {
-                // Its last two bytes wait in `name`: they may begin the mark of the end.
-                self.name.push(byte);
-                if self.name == b"]]>" {
-                    self.place = Place::Text;
-                } else if self.name.len() > 2 {
-                    self.ready.push(self.name.remove(0));
-                }
-            }
-        }
-    }
-
+impl Text {
     fn begin(&mut self, place: Place) {
         self.place = place;
         self.name.clear();
@@ -143,20 +76,20 @@ impl<R: BufRead> Text<R> {
         self.name == end
     }
 
-    fn end_tag(&mut self) {
+    fn end_tag(&mut self, out: &mut Vec<u8>) {
         self.place = Place::Text;
         let name = self.name.strip_prefix(b"/").unwrap_or(&self.name);
         let name = name.strip_suffix(b"/").unwrap_or(name);
         let closing = self.name.first() == Some(&b'/') || self.name.last() == Some(&b'/');
         let name = name.to_ascii_lowercase();
         match joint(&name) {
-            Some(joint) if closing || !ends_only(&name) => self.ready.push(joint),
+            Some(joint) if closing || !ends_only(&name) => out.push(joint),
             _ => {}
         }
     }
 
     /// Adds the character of an entity (XML 1.0, sections 4.1 and 4.6).
-    fn entity(&mut self) {
+    fn entity(&mut self, out: &mut Vec<u8>) {
         let number = self.name.strip_prefix(b"#").and_then(|digits| {
             let (digits, radix) = match digits.strip_prefix(b"x").or(digits.strip_prefix(b"X")) {
                 Some(digits) => (digits, 16),
@@ -181,7 +114,73 @@ impl<R: BufRead> Text<R> {
             '\u{ad}' | '\u{2010}'..='\u{2015}' => '-',
             other => other,
         };
-        self.ready.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
+
+impl Rewriter for Text {
+    fn step(&mut self, byte: u8, out: &mut Vec<u8>) {
+        match self.place {
+            Place::Text => match byte {
+                b'<' => self.begin(Place::Name),
+                b'&' => self.begin(Place::Entity),
+                b'\r' => {}
+                _ => out.push(byte),
+            },
+            Place::Entity => {
+                if byte == b';' {
+                    self.entity(out);
+                    self.place = Place::Text;
+                } else if self.name.len() >= NAME_BYTES_MAX || !(byte == b'#' || byte.is_ascii_alphanumeric())
+                {
+                    // An ampersand by itself.
+                    out.push(b'&');
+                    out.append(&mut self.name);
+                    self.place = Place::Text;
+                    self.step(byte, out);
+                } else {
+                    self.name.push(byte);
+                }
+            }
+            Place::Name => match byte {
+                b'>' => self.end_tag(out),
+                b' ' | b'\t' | b'\n' | b'\r' => self.place = Place::Tag(0),
+                _ => {
+                    if self.name.len() < NAME_BYTES_MAX {
+                        self.name.push(byte);
+                    }
+                    match self.name.as_slice() {
+                        b"!--" => self.begin(Place::Comment),
+                        b"![CDATA[" => self.begin(Place::Data),
+                        _ => {}
+                    }
+                }
+            },
+            Place::Tag(0) => match byte {
+                b'>' => self.end_tag(out),
+                b'"' | b'\'' => self.place = Place::Tag(byte),
+                _ => {}
+            },
+            Place::Tag(quote) => {
+                if byte == quote {
+                    self.place = Place::Tag(0);
+                }
+            }
+            Place::Comment => {
+                if self.ends_with(byte, b"-->") {
+                    self.place = Place::Text;
+                }
+            }
+            Place::Data => {
+                // Its last two bytes wait in `name`: they may begin the mark of the end.
+                self.name.push(byte);
+                if self.name == b"]]>" {
+                    self.place = Place::Text;
+                } else if self.name.len() > 2 {
+                    out.push(self.name.remove(0));
+                }
+            }
+        }
     }
 }
 
@@ -257,38 +256,15 @@ fn ends_only(name: &[u8]) -> bool {
     joint(name) == Some(b'\t') || name.starts_with(b"w:p")
 }
 
-impl<R: BufRead> Read for Text<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.taken >= self.ready.len() {
-            self.ready.clear();
-            self.taken = 0;
-            let piece = self.inner.fill_buf()?;
-            if piece.is_empty() {
-                return Ok(0);
-            }
-            let piece = piece.get(..READY_BYTES).unwrap_or(piece).to_vec();
-            self.inner.consume(piece.len());
-            for byte in piece {
-                self.step(byte);
-            }
-        }
-        let ready = self.ready.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(into.len());
-        into.iter_mut().zip(ready).for_each(|(slot, byte)| *slot = *byte);
-        self.taken = self.taken.saturating_add(count);
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{BufReader, Read};
 
     fn check(markup: &str, expected: &str) {
         for size in [1, 3, 1000] {
-            let inner = io::BufReader::with_capacity(size, markup.as_bytes());
+            let inner = BufReader::with_capacity(size, markup.as_bytes());
             let mut text = String::new();
-            Text::new(inner).read_to_string(&mut text).expect("text");
+            super::text(inner).read_to_string(&mut text).expect("text");
             assert_eq!(text, expected);
         }
     }

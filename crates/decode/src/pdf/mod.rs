@@ -16,7 +16,6 @@ use crate::source::{Cursor, ReadAt, bytes_at, find};
 use crate::stream::Stream;
 use crate::walk::Walk;
 use airlock_model::Reason;
-use ascii85::Ascii85;
 use std::io::{BufReader, Read};
 
 /// Section 7.5.2.
@@ -145,7 +144,7 @@ fn open_stream(
             }
             b"FlateDecode" | b"Fl" => Box::new(Inflate::new(BufReader::new(bytes), true)),
             b"ASCIIHexDecode" | b"AHx" => Box::new(Hex::new(BufReader::new(bytes))),
-            b"ASCII85Decode" | b"A85" => Box::new(Ascii85::new(BufReader::new(bytes))),
+            b"ASCII85Decode" | b"A85" => Box::new(ascii85::decode(BufReader::new(bytes))),
             // Compressed pictures have no text.
             b"DCTDecode" | b"DCT" | b"JPXDecode" | b"JBIG2Decode" | b"CCITTFaxDecode" | b"CCF" => return,
             _ if kind == Use::Image => return,
@@ -166,7 +165,7 @@ fn open_stream(
 fn open_text(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
     let depth = stream.depth();
     let at = stream.position();
-    let text = text::Text::new(stream);
+    let text = text::text(stream);
     walk.open_by(depth, ("text", at), Relation::Rewritten, Box::new(text), &mut |_| {});
 }
 

@@ -4,7 +4,8 @@
 //! encodings of their own are not looked up.
 
 use crate::hex::digit;
-use std::io::{self, BufRead, Read};
+use crate::rewrite::{Rewrite, Rewriter};
+use std::io::BufRead;
 
 /// Longest operator or number.
 const WORD_BYTES_MAX: usize = 32;
@@ -30,9 +31,8 @@ enum Place {
     Pixels,
 }
 
-/// Reads the text of a content stream.
-pub(super) struct Text<R> {
-    inner: R,
+/// Follows a content stream.
+pub(super) struct Text {
     place: Place,
     word: Vec<u8>,
     /// The last numbers before an operator.
@@ -43,62 +43,122 @@ pub(super) struct Text<R> {
     high: Option<u8>,
     /// Where the last line of text was placed, from below.
     line: f64,
-    ready: Vec<u8>,
-    taken: usize,
 }
 
-impl<R: BufRead> Text<R> {
-    pub(super) fn new(inner: R) -> Self {
-        Self {
-            inner,
-            place: Place::Outside,
-            word: Vec::new(),
-            numbers: Vec::new(),
-            array: false,
-            value: 0,
-            high: None,
-            line: f64::NAN,
-            ready: Vec::new(),
-            taken: 0,
+/// Reads the text of a content stream.
+pub(super) fn text<R: BufRead>(stream: R) -> Rewrite<R, Text> {
+    let text = Text {
+        place: Place::Outside,
+        word: Vec::new(),
+        numbers: Vec::new(),
+        array: false,
+        value: 0,
+        high: None,
+        line: f64::NAN,
+    };
+    Rewrite::new(stream, text)
+}
+
+impl Text {
+    fn outside(&mut self, byte: u8, out: &mut Vec<u8>) {
+        if is_regular(byte) {
+            if self.word.len() < WORD_BYTES_MAX {
+                self.word.push(byte);
+            }
+            return;
+        }
+        self.end_word(out);
+        match byte {
+            b'(' => self.place = Place::String(0),
+            b'<' => self.place = Place::Hex,
+            b'%' => self.place = Place::Comment,
+            b'/' => self.place = Place::Name,
+            b'[' => self.array = true,
+            b']' => self.array = false,
+            _ => {}
         }
     }
 
-    fn step(&mut self, byte: u8) {
+    fn end_word(&mut self, out: &mut Vec<u8>) {
+        if self.word.is_empty() {
+            return;
+        }
+        let word = std::mem::take(&mut self.word);
+        if let Some(number) = std::str::from_utf8(&word).ok().and_then(|word| word.parse::<f64>().ok()) {
+            if self.array && number < BLANK {
+                out.push(b' ');
+            }
+            if self.numbers.len() >= 6 {
+                self.numbers.remove(0);
+            }
+            self.numbers.push(number);
+            return;
+        }
+        let last = self.numbers.last().copied().unwrap_or(0.0);
+        match word.as_slice() {
+            // Text is moved: to another line, or along the same one.
+            b"Td" | b"TD" => out.push(if last == 0.0 { b'\t' } else { b'\n' }),
+            b"Tm" => {
+                let same = (last - self.line).abs() < 0.5;
+                self.line = last;
+                out.push(if same { b'\t' } else { b'\n' });
+            }
+            b"T*" | b"'" | b"\"" | b"ET" => out.push(b'\n'),
+            b"ID" => self.place = Place::Pixels,
+            _ => {}
+        }
+        self.numbers.clear();
+    }
+}
+
+/// Puts out a character, unless it is the high byte of one of two.
+fn character(byte: u8, out: &mut Vec<u8>) {
+    if byte != 0 {
+        out.push(byte);
+    }
+}
+
+/// Whether a byte is neither white space nor a delimiter (section 7.2.2).
+fn is_regular(byte: u8) -> bool {
+    !matches!(byte, 0 | b'\t' | b'\n' | 12 | b'\r' | b' ')
+        && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
+}
+
+impl Rewriter for Text {
+    fn step(&mut self, byte: u8, out: &mut Vec<u8>) {
         match self.place {
-            Place::Outside => self.outside(byte),
+            Place::Outside => self.outside(byte, out),
             Place::Comment if matches!(byte, b'\r' | b'\n') => self.place = Place::Outside,
             Place::Comment => {}
             Place::Name => {
                 if !is_regular(byte) {
                     self.place = Place::Outside;
-                    self.outside(byte);
+                    self.outside(byte, out);
                 }
             }
             Place::String(depth) => match byte {
                 b'\\' => self.place = Place::Escape(depth),
                 b'(' => {
-                    self.ready.push(byte);
+                    out.push(byte);
                     self.place = Place::String(depth.saturating_add(1));
                 }
                 b')' if depth == 0 => self.place = Place::Outside,
                 b')' => {
-                    self.ready.push(byte);
+                    out.push(byte);
                     self.place = Place::String(depth.saturating_sub(1));
                 }
-                // The high byte of a character of two.
-                0 => {}
-                _ => self.ready.push(byte),
+                _ => character(byte, out),
             },
             Place::Escape(depth) => {
                 self.place = Place::String(depth);
                 match byte {
-                    b'n' | b'r' | b't' | b'b' | b'f' => self.ready.push(b' '),
+                    b'n' | b'r' | b't' | b'b' | b'f' => out.push(b' '),
                     b'\r' | b'\n' => {}
                     b'0'..=b'7' => {
                         self.value = u32::from(byte.wrapping_sub(b'0'));
                         self.place = Place::Octal(depth, 1);
                     }
-                    _ => self.ready.push(byte),
+                    _ => out.push(byte),
                 }
             }
             Place::Octal(depth, count) => match byte {
@@ -107,15 +167,15 @@ impl<R: BufRead> Text<R> {
                     self.place = Place::Octal(depth, count.saturating_add(1));
                 }
                 _ => {
-                    self.character(u8::try_from(self.value & 0xff).unwrap_or(0));
+                    character(u8::try_from(self.value & 0xff).unwrap_or(0), out);
                     self.place = Place::String(depth);
-                    self.step(byte);
+                    self.step(byte, out);
                 }
             },
             Place::Hex => match (byte, self.high) {
                 (b'>', high) => {
                     if let Some(high) = high {
-                        self.character(high << 4);
+                        character(high << 4, out);
                     }
                     self.high = None;
                     self.place = Place::Outside;
@@ -125,7 +185,7 @@ impl<R: BufRead> Text<R> {
                 (_, Some(high)) => {
                     if let Some(low) = digit(byte) {
                         self.high = None;
-                        self.character(high << 4 | low);
+                        character(high << 4 | low, out);
                     }
                 }
             },
@@ -142,103 +202,21 @@ impl<R: BufRead> Text<R> {
         }
     }
 
-    fn character(&mut self, byte: u8) {
-        if byte != 0 {
-            self.ready.push(byte);
-        }
-    }
-
-    fn outside(&mut self, byte: u8) {
-        if is_regular(byte) {
-            if self.word.len() < WORD_BYTES_MAX {
-                self.word.push(byte);
-            }
-            return;
-        }
-        self.end_word();
-        match byte {
-            b'(' => self.place = Place::String(0),
-            b'<' => self.place = Place::Hex,
-            b'%' => self.place = Place::Comment,
-            b'/' => self.place = Place::Name,
-            b'[' => self.array = true,
-            b']' => self.array = false,
-            _ => {}
-        }
-    }
-
-    fn end_word(&mut self) {
-        if self.word.is_empty() {
-            return;
-        }
-        let word = std::mem::take(&mut self.word);
-        if let Some(number) = std::str::from_utf8(&word).ok().and_then(|word| word.parse::<f64>().ok()) {
-            if self.array && number < BLANK {
-                self.ready.push(b' ');
-            }
-            if self.numbers.len() >= 6 {
-                self.numbers.remove(0);
-            }
-            self.numbers.push(number);
-            return;
-        }
-        let last = self.numbers.last().copied().unwrap_or(0.0);
-        match word.as_slice() {
-            // Text is moved: to another line, or along the same one.
-            b"Td" | b"TD" => self.ready.push(if last == 0.0 { b'\t' } else { b'\n' }),
-            b"Tm" => {
-                let same = (last - self.line).abs() < 0.5;
-                self.line = last;
-                self.ready.push(if same { b'\t' } else { b'\n' });
-            }
-            b"T*" | b"'" | b"\"" | b"ET" => self.ready.push(b'\n'),
-            b"ID" => self.place = Place::Pixels,
-            _ => {}
-        }
-        self.numbers.clear();
-    }
-}
-
-/// Whether a byte is neither white space nor a delimiter (section 7.2.2).
-fn is_regular(byte: u8) -> bool {
-    !matches!(byte, 0 | b'\t' | b'\n' | 12 | b'\r' | b' ')
-        && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
-}
-
-impl<R: BufRead> Read for Text<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.taken >= self.ready.len() {
-            self.ready.clear();
-            self.taken = 0;
-            let piece = self.inner.fill_buf()?.to_vec();
-            self.inner.consume(piece.len());
-            if piece.is_empty() {
-                self.end_word();
-                if self.ready.is_empty() {
-                    return Ok(0);
-                }
-            }
-            for byte in piece {
-                self.step(byte);
-            }
-        }
-        let ready = self.ready.get(self.taken..).unwrap_or_default();
-        let count = ready.len().min(into.len());
-        into.iter_mut().zip(ready).for_each(|(slot, byte)| *slot = *byte);
-        self.taken = self.taken.saturating_add(count);
-        Ok(count)
+    fn end(&mut self, out: &mut Vec<u8>) {
+        self.end_word(out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufReader, Read};
 
     fn check(content: &str, expected: &str) {
         for size in [1, 5, 1000] {
-            let inner = io::BufReader::with_capacity(size, content.as_bytes());
+            let inner = BufReader::with_capacity(size, content.as_bytes());
             let mut made = String::new();
-            Text::new(inner).read_to_string(&mut made).expect("text");
+            text(inner).read_to_string(&mut made).expect("text");
             assert_eq!(made, expected, "{content}");
         }
     }
