@@ -14,7 +14,7 @@ pub(super) struct Section {
     /// What has to be built for it, as words for cargo.
     pub(super) builds: &'static [&'static [&'static str]],
     /// What has to be run once before it.
-    pub(super) before: &'static [&'static [&'static str]],
+    pub(super) before: &'static [&'static str],
     /// The first is what the others are compared with.
     pub(super) contenders: &'static [Contender],
 }
@@ -35,7 +35,7 @@ pub(super) const SECTIONS: &[Section] = &[
         name: "image",
         title: "Reading qcow2",
         builds: &[&["build", "--release", "--locked", "-p", "airlock-disk", "--example", "read_speed"]],
-        before: &[&["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "{image}", "{work}/disk.qcow2"]],
+        before: &["qemu-img convert -f raw -O qcow2 {image} {work}/disk.qcow2"],
         contenders: IMAGE,
     },
 ];
@@ -45,8 +45,8 @@ pub(super) const SECTIONS: &[Section] = &[
 pub(super) struct Contender {
     /// What the table calls it.
     pub(super) name: &'static str,
-    /// The command.
-    pub(super) words: &'static [&'static str],
+    /// The command, its words separated by blanks.
+    pub(super) line: &'static str,
     /// Exit codes that mean that it did its work.
     pub(super) codes: &'static [i32],
     /// The server that it talks to.
@@ -58,25 +58,15 @@ pub(super) struct Contender {
 /// A server that a command talks to, started anew for each run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Server {
-    /// The command.
-    pub(super) words: &'static [&'static str],
+    /// The command, its words separated by blanks.
+    pub(super) line: &'static str,
     /// A file in `{data}` of the size of the image that has to be there first.
     pub(super) target: Option<&'static str>,
 }
 
 const NBDKIT: Server = Server {
-    words: &[
-        "nbdkit",
-        "--foreground",
-        "--exit-with-parent",
-        "--ipaddr=127.0.0.1",
-        "--port={port}",
-        "--tls=require",
-        "--tls-verify-peer",
-        "--tls-certificates={work}/certificates",
-        "file",
-        "{data}/target.raw",
-    ],
+    line: "nbdkit --foreground --exit-with-parent --ipaddr=127.0.0.1 --port={port} --tls=require \
+        --tls-verify-peer --tls-certificates={work}/certificates file {data}/target.raw",
     target: Some("target.raw"),
 };
 
@@ -84,27 +74,15 @@ const NBDKIT: Server = Server {
 const SCAN: &[Contender] = &[
     Contender {
         name: "airlock bench-read (read and BLAKE3)",
-        words: &["{airlock}", "bench-read", "{image}", "--source-format", "raw"],
+        line: "{airlock} bench-read {image} --source-format raw",
         codes: &[0],
         server: None,
         again: None,
     },
     Contender {
         name: "airlock scan, containers left as they are",
-        words: &[
-            "{airlock}",
-            "--progress",
-            "none",
-            "--format",
-            "json",
-            "scan",
-            "{image}",
-            "--source-format",
-            "raw",
-            "--no-memo",
-            "--policy",
-            "{work}/leave.yaml",
-        ],
+        line: "{airlock} --progress none --format json scan {image} --source-format raw --no-memo --policy \
+            {work}/leave.yaml",
         // 3 to 5: something would be held, refused, or is not covered.
         codes: &[0, 3, 4, 5],
         server: None,
@@ -112,18 +90,7 @@ const SCAN: &[Contender] = &[
     },
     Contender {
         name: "airlock scan, containers opened",
-        words: &[
-            "{airlock}",
-            "--progress",
-            "none",
-            "--format",
-            "json",
-            "scan",
-            "{image}",
-            "--source-format",
-            "raw",
-            "--no-memo",
-        ],
+        line: "{airlock} --progress none --format json scan {image} --source-format raw --no-memo",
         // 3 to 5: something would be held, refused, or is not covered.
         codes: &[0, 3, 4, 5],
         server: None,
@@ -131,26 +98,14 @@ const SCAN: &[Contender] = &[
     },
     Contender {
         name: "airlock scan, of what the memo knows",
-        words: &[
-            "{airlock}",
-            "--progress",
-            "none",
-            "--format",
-            "json",
-            "scan",
-            "{image}",
-            "--source-format",
-            "raw",
-            "--memo",
-            "{work}/memo",
-        ],
+        line: "{airlock} --progress none --format json scan {image} --source-format raw --memo {work}/memo",
         codes: &[0, 3, 4, 5],
         server: None,
         again: None,
     },
     Contender {
         name: "ripgrep, equivalent patterns",
-        words: &["rg", "-a", "-c", "--no-unicode", "-j2", "-f", "{work}/patterns", "{image}"],
+        line: "rg -a -c --no-unicode -j2 -f {work}/patterns {image}",
         codes: &[0, 1],
         server: None,
         again: None,
@@ -161,106 +116,42 @@ const SCAN: &[Contender] = &[
 const TRANSFER: &[Contender] = &[
     Contender {
         name: "nbdcopy to nbdkit, unchecked",
-        words: &[
-            "nbdcopy",
-            "--connections=4",
-            "--flush",
-            "{image}",
-            "nbds://localhost:{port}/?tls-certificates={work}/certificates",
-        ],
+        line: "nbdcopy --connections=4 --flush {image} \
+            nbds://localhost:{port}/?tls-certificates={work}/certificates",
         codes: &[0],
         server: Some(NBDKIT),
         again: None,
     },
     Contender {
         name: "qemu-img convert to nbdkit, unchecked",
-        words: &[
-            "qemu-img",
-            "convert",
-            "-n",
-            "-W",
-            "-m",
-            "16",
-            "--object",
-            "tls-creds-x509,id=tls,endpoint=client,dir={work}/certificates",
-            "--image-opts",
-            "driver=raw,file.driver=file,file.filename={image}",
-            "--target-image-opts",
-            "driver=nbd,host=localhost,port={port},tls-creds=tls",
-        ],
+        line: "qemu-img convert -n -W -m 16 --object \
+            tls-creds-x509,id=tls,endpoint=client,dir={work}/certificates --image-opts \
+            driver=raw,file.driver=file,file.filename={image} --target-image-opts \
+            driver=nbd,host=localhost,port={port},tls-creds=tls",
         codes: &[0],
         server: Some(NBDKIT),
         again: None,
     },
     Contender {
         name: "airlock transfer, containers left as they are",
-        words: &[
-            "{airlock}",
-            "--progress",
-            "none",
-            "--format",
-            "json",
-            "transfer",
-            "{image}",
-            "airlock://127.0.0.1:{port}/default",
-            "--source-format",
-            "raw",
-            "--identity",
-            "{data}/tls/manager.pem",
-            "--evidence",
-            "{data}/evidence.json",
-            "--memo",
-            "{data}/source.memo",
-            "--on-fail",
-            "withhold",
-            "--name",
-            "bench",
-            "--policy",
-            "{work}/leave.yaml",
-        ],
+        line: "{airlock} --progress none --format json transfer {image} airlock://127.0.0.1:{port}/default \
+            --source-format raw --identity {data}/tls/manager.pem --evidence {data}/evidence.json --memo \
+            {data}/source.memo --on-fail withhold --name bench --policy {work}/leave.yaml",
         codes: &[0, 3],
         server: Some(Server {
-            words: &[
-                "{airlock}",
-                "director",
-                "--data",
-                "{data}",
-                "--listen",
-                "127.0.0.1:{port}",
-                "--policy",
-                "{work}/leave.yaml",
-            ],
+            line: "{airlock} director --data {data} --listen 127.0.0.1:{port} --policy {work}/leave.yaml",
             target: None,
         }),
         again: Some("the same disk again, containers left"),
     },
     Contender {
         name: "airlock transfer, containers opened at both sites",
-        words: &[
-            "{airlock}",
-            "--progress",
-            "none",
-            "--format",
-            "json",
-            "transfer",
-            "{image}",
-            "airlock://127.0.0.1:{port}/default",
-            "--source-format",
-            "raw",
-            "--identity",
-            "{data}/tls/manager.pem",
-            "--evidence",
-            "{data}/evidence.json",
-            "--memo",
-            "{data}/source.memo",
-            "--on-fail",
-            "withhold",
-            "--name",
-            "bench",
-        ],
+        line: "{airlock} --progress none --format json transfer {image} airlock://127.0.0.1:{port}/default \
+            --source-format raw --identity {data}/tls/manager.pem --evidence {data}/evidence.json --memo \
+            {data}/source.memo --on-fail withhold --name bench",
         codes: &[0, 3],
         server: Some(Server {
-            words: &["{airlock}", "director", "--data", "{data}", "--listen", "127.0.0.1:{port}"],
+            line: "{airlock} director --data {data} --listen 127.0.0.1:{port}",
             target: None,
         }),
         again: Some("the same disk again, containers opened"),
@@ -271,21 +162,21 @@ const TRANSFER: &[Contender] = &[
 const IMAGE: &[Contender] = &[
     Contender {
         name: "qemu-img convert to raw",
-        words: &["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "{work}/disk.qcow2", "{work}/disk.raw"],
+        line: "qemu-img convert -f qcow2 -O raw {work}/disk.qcow2 {work}/disk.raw",
         codes: &[0],
         server: None,
         again: None,
     },
     Contender {
         name: "disk, read by one thread",
-        words: &["{examples}/read_speed", "{work}/disk.qcow2", "-", "1"],
+        line: "{examples}/read_speed {work}/disk.qcow2 - 1",
         codes: &[0],
         server: None,
         again: None,
     },
     Contender {
         name: "disk, read by two threads",
-        words: &["{examples}/read_speed", "{work}/disk.qcow2", "-", "2"],
+        line: "{examples}/read_speed {work}/disk.qcow2 - 2",
         codes: &[0],
         server: None,
         again: None,

@@ -57,13 +57,11 @@ impl Names {
         PathBuf::from(self.0.get(name).map_or("", String::as_str))
     }
 
-    pub(super) fn fill(&self, words: &[&str]) -> Vec<String> {
-        words
-            .iter()
-            .map(|word| {
-                self.0.iter().fold((*word).to_owned(), |text, (name, value)| text.replace(name, value))
-            })
-            .collect()
+    /// Returns the words of a command. What stands for a name may have blanks.
+    pub(super) fn fill(&self, line: &str) -> Vec<String> {
+        let fill =
+            |word: &str| self.0.iter().fold(word.to_owned(), |text, (name, value)| text.replace(name, value));
+        line.split_whitespace().map(fill).collect()
     }
 }
 
@@ -98,7 +96,7 @@ pub(super) fn once(contender: &Contender, names: &Names) -> Result<Vec<Taken>> {
 }
 
 fn timed(contender: &Contender, names: &Names) -> Result<Taken> {
-    let words = names.fill(contender.words);
+    let words = names.fill(contender.line);
     let work = names.get("{work}");
     let report = work.join("time");
     let log = work.join("command.log");
@@ -147,7 +145,7 @@ impl Running {
             let file = File::create(names.get("{data}").join(target)).context("cannot create a target")?;
             file.set_len(fs::metadata(names.get("{image}"))?.len()).context("cannot size a target")?;
         }
-        let words = names.fill(server.words);
+        let words = names.fill(server.line);
         let log_path = names.get("{work}").join("server.log");
         let log = File::create(&log_path).context("cannot create a log")?;
         let child = Command::new(&words[0])
@@ -258,7 +256,7 @@ mod tests {
     #[test]
     fn words_in_braces_are_replaced() {
         let names =
-            Names::new(Path::new("a"), Path::new("disk"), Path::new("w")).with("{port}", "9".to_owned());
-        assert_eq!(names.fill(&["{airlock}", "x={work}/{port}"]), ["a/airlock", "x=w/9"]);
+            Names::new(Path::new("a"), Path::new("disk"), Path::new("w w")).with("{port}", "9".to_owned());
+        assert_eq!(names.fill("{airlock} x={work}/{port}"), ["a/airlock", "x=w w/9"]);
     }
 }

@@ -62,8 +62,8 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         if contenders.is_empty() {
             continue;
         }
-        for words in section.before {
-            let words = names.fill(words);
+        for line in section.before {
+            let words = names.fill(line);
             let (program, rest) = words.split_first().context("a command has a name")?;
             finish(std::process::Command::new(program).args(rest))?;
         }

@@ -55,14 +55,14 @@ pub(super) fn section(section: &Section, runs: usize, disk: &str, table: &str) -
     let _ = writeln!(text, "`cargo xtask bench {name}`, {}, median of {runs}, {disk}.\n", date.trim());
     let _ = writeln!(text, "{}\n\n{table}", machine()?);
     text.push_str("Commands:\n\n```sh\n");
-    for words in before {
-        let _ = writeln!(text, "{}", words.join(" "));
+    for line in before {
+        let _ = writeln!(text, "{line}");
     }
     for contender in contenders {
         if let Some(server) = contender.server {
-            let _ = writeln!(text, "{} &", server.words.join(" "));
+            let _ = writeln!(text, "{} &", server.line);
         }
-        let _ = writeln!(text, "{}", contender.words.join(" "));
+        let _ = writeln!(text, "{}", contender.line);
     }
     text.push_str("```\n");
     Ok(text)
