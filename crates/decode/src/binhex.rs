@@ -1,9 +1,9 @@
 //! `BinHex` 4.0 (RFC 1741): a file of the old Mac OS as text.
 
 use crate::layer::Relation;
-use crate::number::be32;
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::be32;
 use airlock_model::{Escaped, Reason};
 use std::io::{self, BufRead, Read};
 

@@ -2,10 +2,10 @@
 //! SDK). Quantum, and folders that begin or go on in another cabinet, are not opened.
 
 use crate::layer::Relation;
-use crate::number::{le16, le32, narrow, wide};
 use crate::rewrite::Ready;
 use crate::source::{ReadAt, bytes_at};
 use crate::walk::Walk;
+use airlock_model::field::{le16, le32, narrow, wide};
 use airlock_model::{Escaped, Reason};
 use flate2::{Decompress, FlushDecompress};
 use lzxd::{Lzxd, WindowSize};

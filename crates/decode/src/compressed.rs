@@ -1,10 +1,10 @@
 //! Single streams that other codecs compressed: bzip2, xz, lzma, Zstandard and LZ4 frames.
 
 use crate::layer::Relation;
-use crate::number::le32;
 use crate::sniff::Kind;
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::le32;
 use std::io::{self, BufRead, Read};
 
 /// Memory of a decoder of bzip2, LZ4 or deflate64, in KiB: blocks of 900 kB with their tables,

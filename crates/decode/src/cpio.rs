@@ -2,9 +2,9 @@
 //! several of them behind each other, and something compressed at the end.
 
 use crate::layer::Relation;
-use crate::number::le16;
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::le16;
 use airlock_model::{Escaped, Reason};
 use std::io::Read;
 

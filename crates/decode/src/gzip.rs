@@ -1,9 +1,9 @@
 //! Deflate, with the headers of gzip (RFC 1952) and zlib (RFC 1950).
 
 use crate::layer::Relation;
-use crate::number::{be16, le16, narrow, wide};
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::{be16, le16, narrow, wide};
 use flate2::{Decompress, FlushDecompress, Status};
 use std::io::{self, BufRead, Read};
 

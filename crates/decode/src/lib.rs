@@ -55,7 +55,6 @@ mod layer;
 mod limits;
 mod made;
 mod mail;
-mod number;
 mod ole;
 mod pdf;
 mod quoted;

@@ -3,10 +3,10 @@
 //! Every entry of the directory is opened, whether the tree refers to it or not.
 
 use crate::layer::Relation;
-use crate::number::{le16, le32, le64, narrow, wide};
 use crate::source::{ReadAt, bytes_at};
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::{le16, le32, le64, narrow, wide};
 use airlock_model::{Escaped, Reason};
 use std::cell::Cell;
 use std::io::{self, Read};

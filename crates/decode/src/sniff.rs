@@ -1,7 +1,7 @@
 //! Tells from its first bytes what content is.
 
-use crate::number::{be32, le32, le64};
 use crate::{binhex, cab, cpio, gzip, mail, ole, pdf, rtf, sqlite, utf32, xml};
+use airlock_model::field::{be32, le32, le64};
 
 /// Bytes of the beginning of a layer that are looked at.
 pub const HEAD_BYTES: usize = 4096;

@@ -1,6 +1,6 @@
 //! Bytes that can be read in any order.
 
-use crate::number::{narrow, wide};
+use airlock_model::field::{narrow, wide};
 use std::io::{self, Read};
 
 /// Content that can be read in any order.

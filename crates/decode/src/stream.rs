@@ -1,8 +1,8 @@
 //! The bytes of a layer, in order.
 
-use crate::number::wide;
 use crate::walk::Walk;
 use airlock_model::Reason;
+use airlock_model::field::wide;
 use std::io::{self, BufRead, Read};
 
 /// Bytes that are read at once; of a layer that may be short at first only a few.
@@ -125,7 +125,7 @@ impl<'a, 's> Stream<'a, 's> {
             if piece == 0 {
                 return false;
             }
-            let step = crate::number::narrow(count).min(piece);
+            let step = airlock_model::field::narrow(count).min(piece);
             self.take(step);
             count = count.saturating_sub(wide(step));
         }

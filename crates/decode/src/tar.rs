@@ -1,9 +1,9 @@
 //! Tape archives: POSIX ustar and pax, GNU, and the oldest form.
 
 use crate::layer::Relation;
-use crate::number::narrow;
 use crate::stream::Stream;
 use crate::walk::Walk;
+use airlock_model::field::narrow;
 use airlock_model::{Escaped, Reason};
 use std::io::Read;
 

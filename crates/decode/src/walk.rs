@@ -2,7 +2,7 @@
 
 use crate::layer::{Layer, Relation, Sink};
 use crate::limits::Limits;
-use crate::number::{narrow, wide};
+use airlock_model::field::{narrow, wide};
 
 use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};

@@ -1,9 +1,7 @@
-//! Fields of on-disk structures, read without trusting their position.
+//! Fields of on-disk structures, that are zero where the structure is too short.
 
-/// Returns `N` bytes from `at`, if they are inside.
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
+use airlock_model::field;
+pub(crate) use airlock_model::field::{narrow, wide};
 
 /// Returns the byte at `at`; zero where the structure is too short.
 pub(crate) fn u8_at(bytes: &[u8], at: usize) -> u8 {
@@ -12,32 +10,32 @@ pub(crate) fn u8_at(bytes: &[u8], at: usize) -> u8 {
 
 /// Returns the 16-bit field at `at`; zero where the structure is too short.
 pub(crate) fn le16(bytes: &[u8], at: usize) -> u16 {
-    array(bytes, at).map_or(0, u16::from_le_bytes)
+    field::le16(bytes, at).unwrap_or(0)
 }
 
 /// Returns the 32-bit field at `at`; zero where the structure is too short.
 pub(crate) fn le32(bytes: &[u8], at: usize) -> u32 {
-    array(bytes, at).map_or(0, u32::from_le_bytes)
+    field::le32(bytes, at).unwrap_or(0)
 }
 
 /// Returns the 64-bit field at `at`; zero where the structure is too short.
 pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
-    array(bytes, at).map_or(0, u64::from_le_bytes)
+    field::le64(bytes, at).unwrap_or(0)
 }
 
 /// Returns the big-endian 16-bit field at `at`; zero where the structure is too short.
 pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
-    array(bytes, at).map_or(0, u16::from_be_bytes)
+    field::be16(bytes, at).unwrap_or(0)
 }
 
 /// Returns the big-endian 32-bit field at `at`; zero where the structure is too short.
 pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
-    array(bytes, at).map_or(0, u32::from_be_bytes)
+    field::be32(bytes, at).unwrap_or(0)
 }
 
 /// Returns the big-endian 64-bit field at `at`; zero where the structure is too short.
 pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
-    array(bytes, at).map_or(0, u64::from_be_bytes)
+    field::be64(bytes, at).unwrap_or(0)
 }
 
 /// Returns a 64-bit number from its lower and upper half, as ext4 keeps most of them.
@@ -48,16 +46,6 @@ pub(crate) fn halves(low: u32, high: u32) -> u64 {
 /// Returns whether `magic` is at `at`.
 pub(crate) fn has(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
     bytes.get(at..).is_some_and(|rest| rest.starts_with(magic))
-}
-
-/// Returns the length of something in memory as a length on a disk.
-pub(crate) fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// Returns a length on a disk as one in memory, saturating.
-pub(crate) fn narrow(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// Returns how often `divisor` goes into `number`; zero where it is zero.

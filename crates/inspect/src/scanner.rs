@@ -10,6 +10,7 @@ use crate::header::{Header, Row};
 use crate::simd::scan;
 use crate::stage::{Candidate, LITERAL, Stage, WIDE};
 use crate::window::{Encoding, HEAD_BYTES, LOOKAHEAD_BYTES, LOOKBACK_BYTES, Window};
+use airlock_model::field::{narrow, wide};
 
 /// Characters of UTF-16 on each side of a candidate that fit in the window.
 const WIDE_CHARACTERS: usize = LOOKBACK_BYTES / 2;
@@ -478,14 +479,4 @@ fn widen_back<'a>(bytes: &[u8], into: &'a mut [u8]) -> &'a [u8] {
         first = first.saturating_sub(1);
     }
     into.get(first..).unwrap_or_default()
-}
-
-/// A length as a number of bytes of a stream.
-fn wide(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// A distance within a buffer; too large a one ends outside of every buffer.
-fn narrow(distance: u64) -> usize {
-    usize::try_from(distance).unwrap_or(usize::MAX)
 }

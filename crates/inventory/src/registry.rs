@@ -4,6 +4,8 @@
 //! specification" of M. Suhanov describes it. Transaction logs are not replayed: what a running
 //! guest has not written into its hive yet is not seen.
 
+use airlock_model::field::{le16, le32};
+
 /// Bytes before the first bin; offsets of cells count from there.
 const BASE_BYTES: usize = 4096;
 /// Most subkeys of one key, and most values.
@@ -29,15 +31,11 @@ pub(crate) struct Key<'h> {
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<usize> {
-    Some(usize::from(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?)))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+    le16(bytes, at).map(usize::from)
 }
 
 fn size(bytes: &[u8], at: usize) -> Option<usize> {
-    usize::try_from(word(bytes, at)?).ok()
+    usize::try_from(le32(bytes, at)?).ok()
 }
 
 impl<'h> Hive<'h> {
@@ -130,8 +128,8 @@ impl Key<'_> {
             if !text(named, short(found, 16)? & 1 != 0).eq_ignore_ascii_case(name) {
                 return None;
             }
-            let kind = word(found, 12)?;
-            let length = word(found, 4)?;
+            let kind = le32(found, 12)?;
+            let length = le32(found, 4)?;
             let bytes = if length & 0x8000_0000 != 0 {
                 found.get(8..8 + usize::try_from(length & 0x7fff_ffff).ok()?.min(4))?
             } else {
@@ -155,7 +153,7 @@ impl Key<'_> {
     /// Returns a value that is a number (`REG_DWORD`).
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
         let (kind, bytes) = self.value(name)?;
-        if kind == 4 { word(&bytes, 0) } else { None }
+        if kind == 4 { le32(&bytes, 0) } else { None }
     }
 }
 

@@ -15,6 +15,7 @@ mod chunk;
 mod coverage;
 mod escape;
 mod extent;
+pub mod field;
 mod finding;
 pub mod invariant;
 mod machine;

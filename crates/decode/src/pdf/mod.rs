@@ -11,11 +11,11 @@ mod text;
 use crate::gzip::Inflate;
 use crate::hex::Hex;
 use crate::layer::Relation;
-use crate::number::{narrow, wide};
 use crate::source::{Cursor, ReadAt, bytes_at, find};
 use crate::stream::Stream;
 use crate::walk::Walk;
 use airlock_model::Reason;
+use airlock_model::field::{narrow, wide};
 use std::io::{BufReader, Read};
 
 /// Section 7.5.2.

@@ -14,9 +14,9 @@ mod schema;
 
 use crate::layer::Relation;
 use crate::made::Made;
-use crate::number::{be16, be32, narrow};
 use crate::source::{ReadAt, bytes_at};
 use crate::walk::Walk;
+use airlock_model::field::{be16, be32, narrow};
 use airlock_model::{Escaped, Reason};
 use page::Page;
 use schema::Table;

@@ -1,6 +1,6 @@
 //! Pages of trees (section 1.6).
 
-use crate::number::{be16, be32};
+use airlock_model::field::{be16, be32};
 
 /// Kinds of pages.
 const INTERIOR_INDEX: u8 = 2;

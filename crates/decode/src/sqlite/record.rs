@@ -2,7 +2,7 @@
 
 use super::page::{Cell, Page, varint};
 use super::{Database, Encoding};
-use crate::number::{be32, narrow};
+use airlock_model::field::{be32, narrow};
 use std::io::Write;
 
 /// Longest record that is read.

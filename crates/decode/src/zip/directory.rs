@@ -1,10 +1,10 @@
 //! The directory at the end of a zip archive.
 
 use super::{Member, NAME_BYTES_MAX};
-use crate::number::{le16, le32, le64, narrow, wide};
 use crate::source::{Cursor, ReadAt, bytes_at};
 use crate::walk::Walk;
 use airlock_model::Reason;
+use airlock_model::field::{le16, le32, le64, narrow, wide};
 use std::io::{BufReader, Read};
 
 const END: &[u8; 4] = b"PK\x05\x06";

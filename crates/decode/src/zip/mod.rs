@@ -14,10 +14,10 @@ mod implode;
 use crate::compressed::open_as;
 use crate::gzip::Inflate;
 use crate::layer::Relation;
-use crate::number::{le16, le32, le64, wide};
 use crate::sniff::Kind;
 use crate::source::{Cursor, ReadAt, bytes_at, find};
 use crate::walk::Walk;
+use airlock_model::field::{le16, le32, le64, wide};
 use airlock_model::{Escaped, Reason};
 use std::io::BufReader;
 
