@@ -1,5 +1,7 @@
 //! The shapes that stage 1 looks for.
 
+use std::ops::RangeInclusive;
+
 /// A shape of bytes at which a detector wants to be asked.
 ///
 /// Anchors are found in one pass over the stream by byte classes, in ASCII and in
@@ -16,7 +18,9 @@ pub enum Anchor {
     Triple,
     /// The first of exactly nine digits in a row.
     NineRun,
-    /// Two letters and two digits, no letter before, and letters or digits at places 5 to 7.
+    /// Two letters and two digits that begin a code: nothing of the kind before, and four more
+    /// digits, letters or digits at places 4 to 14, or four of them between two spaces or dashes
+    /// from place 4 on. In capitals and with so many behind also where a digit is before.
     LetterPair,
     /// Two letters, two digits and a parenthesis: the rarest part of the EICAR string.
     Marker,
@@ -36,7 +40,8 @@ pub enum Anchor {
     SplitNine,
     /// The first digit of `ddd-dd` or `dddd-dd`, no digit before, no digit or dash behind.
     DashPair,
-    /// Two letters and two digits, two letters before, and letters or digits at places 4 to 7.
+    /// Two letters and two digits behind two letters, and four more digits; or behind four
+    /// letters, and a letter, two digits and a letter more.
     NameCode,
     /// Two letters and two digits behind a digit, or a digit and a dash; nothing of the
     /// kind behind.
@@ -68,7 +73,7 @@ impl Anchor {
     pub const BEFORE: usize = 9;
 
     /// How many characters from a position on its shape may depend on.
-    pub const AFTER: usize = 14;
+    pub const AFTER: usize = 15;
 
     /// Returns the bit that stands for this anchor in a set of them.
     pub(crate) const fn bit(self) -> u32 {
@@ -139,8 +144,32 @@ impl Around<'_> {
         letters && self.digit_at(2) && self.digit_at(3)
     }
 
-    fn alphanumeric(&self, places: [usize; 3]) -> bool {
-        places.into_iter().all(|place| self.at(place).is_ascii_alphanumeric())
+    fn letters_back(&self, steps: RangeInclusive<usize>) -> bool {
+        steps.into_iter().all(|steps| self.back(steps).is_ascii_alphabetic())
+    }
+
+    fn digits_at(&self, mut places: RangeInclusive<usize>) -> bool {
+        places.all(|place| self.digit_at(place))
+    }
+
+    fn alphanumeric(&self, mut places: RangeInclusive<usize>) -> bool {
+        places.all(|place| self.at(place).is_ascii_alphanumeric())
+    }
+
+    fn letter_pair(&self) -> bool {
+        let joint = |place| matches!(self.at(place), b' ' | b'-');
+        let grouped = joint(4) && self.alphanumeric(5..=8) && joint(9);
+        let long = self.alphanumeric(4..=14);
+        let capitals = self.at(0).is_ascii_uppercase() && self.at(1).is_ascii_uppercase();
+        let free = !self.back(1).is_ascii_alphanumeric();
+        let begins = free && (self.digits_at(4..=7) || long || grouped);
+        self.pair() && (begins || self.back(1).is_ascii_digit() && capitals && long)
+    }
+
+    fn name_code(&self) -> bool {
+        let letter = |place| self.at(place).is_ascii_alphabetic();
+        let dated = letter(4) && self.digits_at(5..=6) && letter(7) && self.letters_back(3..=4);
+        self.pair() && self.letters_back(1..=2) && (self.digits_at(4..=7) || dated)
     }
 
     fn make(&self, anchor: Anchor) -> bool {
@@ -178,15 +207,8 @@ impl Around<'_> {
                 let digit = |steps: usize| self.digit_at(count.saturating_add(steps));
                 self.exactly(count) && dash(0) && digit(1) && digit(2) && !digit(3) && !dash(3)
             }),
-            Anchor::LetterPair => {
-                self.pair() && !self.back(1).is_ascii_alphabetic() && self.alphanumeric([5, 6, 7])
-            }
-            Anchor::NameCode => {
-                self.pair()
-                    && [1, 2].into_iter().all(|steps| self.back(steps).is_ascii_alphabetic())
-                    && self.at(4).is_ascii_alphanumeric()
-                    && self.alphanumeric([5, 6, 7])
-            }
+            Anchor::LetterPair => self.letter_pair(),
+            Anchor::NameCode => self.name_code(),
             Anchor::CodeTail => {
                 let behind = self.back(1).is_ascii_digit() || self.back(1) == b'-' && self.digits_back([2]);
                 self.pair() && behind && !self.at(4).is_ascii_alphanumeric()

@@ -13,6 +13,8 @@ pub(crate) struct Classes {
     pub(crate) digit: u64,
     /// Letters of either case.
     pub(crate) letter: u64,
+    /// Letters of upper case.
+    pub(crate) capital: u64,
     /// Zero bytes.
     pub(crate) zero: u64,
     /// `-`.
@@ -31,6 +33,7 @@ pub(crate) fn portable(block: &Block) -> Classes {
     Classes {
         digit: collect(|byte| byte.is_ascii_digit()),
         letter: collect(|byte| byte.is_ascii_alphabetic()),
+        capital: collect(|byte| byte.is_ascii_uppercase()),
         zero: collect(|byte| byte == 0),
         dash: collect(|byte| byte == b'-'),
         space: collect(|byte| byte == b' '),

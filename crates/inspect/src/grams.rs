@@ -209,8 +209,60 @@ pub(crate) struct Grams {
     pub(crate) low: [[u8; 16]; GRAM_BYTES],
     /// The same for the high halves.
     pub(crate) high: [[u8; 16]; GRAM_BYTES],
-    /// Grams of literals by bucket; the first of these has the bit after [`SHAPE_BITS`].
-    buckets: Vec<Vec<Gram>>,
+    /// Grams of literals by their last bytes.
+    index: Index,
+}
+
+/// Grams by their last three bytes, whatever their case, with few in a slot. That some gram *may* end somewhere
+/// is mostly chance; one look at a slot, nearly always empty, tells.
+#[derive(Debug, Clone)]
+struct Index {
+    /// Where in `entries` each slot begins; one more than there are slots.
+    starts: Vec<u16>,
+    entries: Vec<Gram>,
+}
+
+/// Slots of an [`Index`], as a binary logarithm: 4096 begin in 8 KiB, a small part of the first cache.
+const SLOT_BITS: u32 = 12;
+
+/// The bit that tells upper case from lower, in the last three of eight bytes; the bits of those that count.
+const CASE: u64 = 0x2020_2000_0000_0000;
+const LAST_THREE: u64 = 0xffff_ff00_0000_0000;
+
+/// Returns the slot of the grams that end like these eight bytes (Fibonacci hashing: Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4).
+#[inline]
+fn slot(eight: u64) -> usize {
+    let mixed = ((eight | CASE) & LAST_THREE).wrapping_mul(0x9e37_79b9_7f4a_7c15 | 1);
+    usize::try_from(mixed.wrapping_shr(64_u32.saturating_sub(SLOT_BITS))).unwrap_or(0)
+}
+
+impl Index {
+    fn new(grams: impl Iterator<Item = Gram>) -> Self {
+        let mut slots: Vec<Vec<Gram>> = vec![Vec::new(); 1 << SLOT_BITS];
+        for gram in grams {
+            // The last three bytes count, but for their case: a literal has three bytes or more.
+            debug_assert_eq!((gram.mask | CASE) & LAST_THREE, LAST_THREE);
+            if let Some(entries) = slots.get_mut(slot(gram.value)) {
+                entries.push(gram);
+            }
+        }
+        let mut index = Self { starts: vec![0], entries: Vec::new() };
+        for slot in slots {
+            index.entries.extend(slot);
+            index.starts.push(u16::try_from(index.entries.len()).unwrap_or(u16::MAX));
+        }
+        index
+    }
+
+    /// Returns the grams that may end with these eight bytes.
+    #[inline]
+    fn ending(&self, eight: u64) -> &[Gram] {
+        let slot = slot(eight);
+        let bounds = self.starts.get(slot..).and_then(|rest| rest.first_chunk::<2>());
+        let range = bounds.map_or(0..0, |[start, end]| usize::from(*start)..usize::from(*end));
+        self.entries.get(range).unwrap_or_default()
+    }
 }
 
 impl Grams {
@@ -230,7 +282,11 @@ impl Grams {
             .iter()
             .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)));
         let halves: Vec<Places> = shapes.into_iter().chain(of_literals).collect();
-        let mut grams = Self { low: [[0; 16]; GRAM_BYTES], high: [[0; 16]; GRAM_BYTES], buckets };
+        let mut grams = Self {
+            low: [[0; 16]; GRAM_BYTES],
+            high: [[0; 16]; GRAM_BYTES],
+            index: Index::new(buckets.into_iter().flatten()),
+        };
         for (bucket, places) in halves.iter().enumerate() {
             for ((halves, low), high) in places.iter().zip(&mut grams.low).zip(&mut grams.high) {
                 for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
@@ -263,12 +319,11 @@ impl Grams {
     }
 
     /// Adds the literals whose grams end in `block`, which stands at `at` in the stream
-    /// behind `last`. `found` says which buckets may have a gram where, and `places`
-    /// where to look at it.
+    /// behind `last`. `places` says where to look.
     #[inline(never)]
     pub(crate) fn report(
         &self,
-        (found, mut places): (&Block, u64),
+        mut places: u64,
         (last, block): (&Block, &Block),
         at: u64,
         out: &mut Vec<Candidate>,
@@ -281,20 +336,11 @@ impl Grams {
                 Some(start) => block.get(start..).and_then(|rest| rest.first_chunk()).copied(),
                 None => across(last, block, place),
             };
-            let (Some(eight), Some(buckets)) = (eight.map(u64::from_le_bytes), found.get(place)) else {
-                continue;
-            };
-            let mut left = buckets >> SHAPES.len();
-            while left != 0 {
-                let bucket = self.buckets.get(usize::try_from(left.trailing_zeros()).unwrap_or(0));
-                left &= left.wrapping_sub(1);
-                for entry in bucket.into_iter().flatten().filter(|entry| eight & entry.mask == entry.value) {
-                    let wide = if entry.wide { WIDE } else { 0 };
-                    let Some(at) = at.saturating_add(end).checked_sub(u64::from(entry.last)) else {
-                        continue;
-                    };
-                    insert(out, Candidate { at, kinds: LITERAL | wide | u32::from(entry.literal) });
-                }
+            let Some(eight) = eight.map(u64::from_le_bytes) else { continue };
+            for entry in self.index.ending(eight).iter().filter(|entry| eight & entry.mask == entry.value) {
+                let wide = if entry.wide { WIDE } else { 0 };
+                let Some(at) = at.saturating_add(end).checked_sub(u64::from(entry.last)) else { continue };
+                insert(out, Candidate { at, kinds: LITERAL | wide | u32::from(entry.literal) });
             }
         }
     }

@@ -118,7 +118,7 @@ macro_rules! blocks {
                 };
                 if ends.literals != 0 {
                     let blocks = (last().unwrap_or(&stage.block), block);
-                    grams.report((&teddy.found(), ends.literals), blocks, at, out);
+                    grams.report(ends.literals, blocks, at, out);
                 }
                 if block.first_chunk() == Some(&[0; 8]) {
                     // What the teddy keeps of one block of zeros holds for all of them.
@@ -183,10 +183,6 @@ impl<'g> PortableTeddy<'g> {
         let some =
             |of: u8| self.found.iter().rev().fold(0, |bits, byte| (bits << 1) | u64::from(byte & of != 0));
         Ends { shapes: some(SHAPE_BITS), literals: some(!SHAPE_BITS) }
-    }
-
-    fn found(&self) -> Block {
-        self.found
     }
 }
 

@@ -3,17 +3,16 @@
 //! Each keeps what the first four places of a gram said about the block before, and
 //! moves it in at the front, so that every byte sees the four before it.
 
-use super::{BLOCK_BYTES, Block, Ends};
+use super::{Block, Ends};
 use crate::grams::{GRAM_BYTES, Grams, SHAPE_BITS};
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_alignr_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8, _mm_srli_epi16,
-    _mm_storeu_si128, _mm256_alignr_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8,
-    _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_testz_si256,
-    _mm512_alignr_epi8, _mm512_alignr_epi64, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512,
-    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_storeu_si512,
-    _mm512_test_epi8_mask,
+    _mm256_alignr_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_testz_si256, _mm512_alignr_epi8, _mm512_alignr_epi64,
+    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_set1_epi8, _mm512_setzero_si512,
+    _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_test_epi8_mask,
 };
 
 #[inline]
@@ -89,17 +88,6 @@ impl Ssse3 {
         };
         Ends { shapes: !none(SHAPE_BITS), literals: !none(!SHAPE_BITS) }
     }
-
-    /// Returns which buckets may have a gram that ends at each byte.
-    #[target_feature(enable = "ssse3")]
-    pub(super) fn found(&self) -> Block {
-        let mut block = [0; BLOCK_BYTES];
-        for (part, found) in block.as_chunks_mut::<16>().0.iter_mut().zip(self.found) {
-            // SAFETY: there are 16 bytes; the store needs no alignment.
-            unsafe { _mm_storeu_si128(part.as_mut_ptr().cast(), found) }
-        }
-        block
-    }
 }
 
 /// With vectors of 32 bytes.
@@ -171,17 +159,6 @@ impl Avx2 {
         };
         Ends { shapes: some(SHAPE_BITS), literals: some(!SHAPE_BITS) }
     }
-
-    /// Returns which buckets may have a gram that ends at each byte.
-    #[target_feature(enable = "avx2")]
-    pub(super) fn found(&self) -> Block {
-        let mut block = [0; BLOCK_BYTES];
-        for (part, found) in block.as_chunks_mut::<32>().0.iter_mut().zip(self.found) {
-            // SAFETY: there are 32 bytes; the store needs no alignment.
-            unsafe { _mm256_storeu_si256(part.as_mut_ptr().cast(), found) }
-        }
-        block
-    }
 }
 
 /// With vectors of 64 bytes.
@@ -242,14 +219,5 @@ impl Avx512 {
             shapes: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8(SHAPE_BITS.cast_signed())),
             literals: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8((!SHAPE_BITS).cast_signed())),
         }
-    }
-
-    /// Returns which buckets may have a gram that ends at each byte.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn found(&self) -> Block {
-        let mut block = [0; BLOCK_BYTES];
-        // SAFETY: a block has 64 bytes; the store needs no alignment.
-        unsafe { _mm512_storeu_si512(block.as_mut_ptr().cast(), self.found) }
-        block
     }
 }

@@ -120,6 +120,7 @@ fn classes_ssse3(block: &Block) -> Classes {
     Classes {
         digit: within(parts, b'0', 9),
         letter: within(lower, b'a', 25),
+        capital: within(parts, b'A', 25),
         zero: equal(0),
         dash: equal(b'-'),
         space: equal(b' '),
@@ -170,6 +171,7 @@ fn classes_avx2(block: &Block) -> Classes {
     Classes {
         digit: halves(within(x, b'0', 9), within(y, b'0', 9)),
         letter: halves(within(lower_x, b'a', 25), within(lower_y, b'a', 25)),
+        capital: halves(within(x, b'A', 25), within(y, b'A', 25)),
         zero: equal(0),
         dash: equal(b'-'),
         space: equal(b' '),
@@ -197,9 +199,11 @@ fn classes_avx512(block: &Block) -> Classes {
     let lower = _mm512_or_si512(x, _mm512_set1_epi8(0x20));
     let digit = _mm512_sub_epi8(x, _mm512_set1_epi8(b'0' as i8));
     let letter = _mm512_sub_epi8(lower, _mm512_set1_epi8(b'a' as i8));
+    let capital = _mm512_sub_epi8(x, _mm512_set1_epi8(b'A' as i8));
     Classes {
         digit: _mm512_cmple_epu8_mask(digit, _mm512_set1_epi8(9)),
         letter: _mm512_cmple_epu8_mask(letter, _mm512_set1_epi8(25)),
+        capital: _mm512_cmple_epu8_mask(capital, _mm512_set1_epi8(25)),
         zero: _mm512_testn_epi8_mask(x, x),
         dash: equal(b'-'),
         space: equal(b' '),
