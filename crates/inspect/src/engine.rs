@@ -115,8 +115,9 @@ impl Engine {
             .fold(0, |set, (anchor, _)| set | anchor.bit());
         let sought = sought(&detectors, signatures);
         let literals: Vec<Literal> = sought.iter().map(|sought| sought.literal.clone()).collect();
-        let wanted = Wanted { shapes, grams: Grams::new(shapes != 0, &literals) };
-        Self { detectors, builders, wants, sought, wanted, isa: Isa::best(), config }
+        let isa = Isa::best();
+        let wanted = Wanted { shapes, grams: Grams::new(shapes != 0, &literals, isa.lookup()) };
+        Self { detectors, builders, wants, sought, wanted, isa, config }
     }
 
     /// Returns a scanner for one stream after another.

@@ -3,9 +3,11 @@
 //! Such five bytes are called a *gram*; some of them may be any byte. Each shape holds one of a few grams of byte
 //! classes; each literal is represented by up to five bytes in a row of it that are rare in
 //! real data, by themselves and among those of other literals. Grams are dealt to
-//! buckets, eight to a table. For each place in a gram, a byte stands for the set of buckets that may hold it there, looked up by its low and
-//! its high half; the sets of four bytes in a row meet only where some gram may be.
-//! (Known as Teddy, from the Hyperscan library: Wang et al., NSDI 2019, section 5.)
+//! buckets, eight to a table. For each place in a gram, a byte stands for the set of buckets that may hold it there;
+//! the sets of five bytes in a row meet only where some gram may be. The sets are looked up by the low and the high
+//! half of a byte (known as Teddy, from the Hyperscan library: Wang et al., NSDI 2019, section 5), or, where the
+//! processor permutes bytes between two registers, by the low seven bits, which lets through far less by chance.
+//! What is let through in vain depends on the processor; what is found does not.
 
 use crate::classes::{BLOCK_BYTES, Block};
 use crate::literal::Literal;
@@ -21,23 +23,90 @@ const BUCKETS: usize = 8 - SHAPES.len();
 /// The bits of the buckets of shapes.
 pub(crate) const SHAPE_BITS: u8 = (1 << SHAPES.len()) - 1;
 
-/// The low and the high halves of a digit, one bit each.
-const DIGIT: Halves = Halves { low: 0x03ff, high: 1 << 3 };
-/// Those of a digit, a dash or a space, and of some characters more.
-const DIGIT_OR_DASH: Halves = Halves { low: 0x23ff, high: (1 << 2) | (1 << 3) };
-/// Those of a letter, and of some characters more.
-const LETTER: Halves = Halves { low: 0xffff, high: 0x00f0 };
-/// Those of zero.
-const ZERO: Halves = Halves { low: 1, high: 1 };
+/// The sets of buckets by the low half of a byte and by its high half; those that have both hold it.
+pub(crate) type Nibbles = ([u8; 16], [u8; 16]);
 
-/// Those of every byte.
-const ANY: Halves = Halves { low: u16::MAX, high: u16::MAX };
+/// The set of buckets by the low seven bits of a byte.
+pub(crate) type Ascii = [u8; 128];
+
+/// A set of bytes: those below 128, and the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Bytes([u128; 2]);
+
+impl Bytes {
+    const ANY: Self = Self([u128::MAX; 2]);
+
+    /// The bytes of ASCII from `first` to `last`.
+    const fn range(first: u8, last: u8) -> Self {
+        Self([u128::MAX << first & u128::MAX >> 127_u8.saturating_sub(last), 0])
+    }
+
+    const fn or(self, other: Self) -> Self {
+        let (Self([a, b]), Self([c, d])) = (self, other);
+        Self([a | c, b | d])
+    }
+
+    fn insert(&mut self, byte: u8) {
+        let Self([low, high]) = self;
+        let half = if byte < 128 { low } else { high };
+        *half |= 1 << (byte & 127);
+    }
+
+    fn iter(self) -> impl Iterator<Item = u8> {
+        let Self([low, high]) = self;
+        ones(low).chain(ones(high).map(|byte| byte | 128))
+    }
+
+    /// Returns the halves that its bytes have, one bit each.
+    fn halves(self) -> (u16, u16) {
+        self.iter().fold((0, 0), |(low, high), byte| (low | 1 << (byte & 15), high | 1 << (byte >> 4)))
+    }
+
+    /// Returns the bytes that cannot be told from its own by `lookup`.
+    fn seen_by(self, lookup: Lookup) -> Self {
+        let Self([below, above]) = self;
+        match lookup {
+            Lookup::Ascii => Self([below | above; 2]),
+            Lookup::Nibbles => {
+                let (lows, highs) = self.halves();
+                let mut bytes = Self::default();
+                for high in ones(highs.into()) {
+                    ones(lows.into()).for_each(|low| bytes.insert(high << 4 | low));
+                }
+                bytes
+            }
+        }
+    }
+}
+
+/// Returns the places of the bits that are set.
+fn ones(mut bits: u128) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let place = u8::try_from(bits.trailing_zeros()).ok().filter(|place| *place < 128)?;
+        bits &= bits.wrapping_sub(1);
+        Some(place)
+    })
+}
+
+/// How sets of buckets are looked up, which says what bytes are not told from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// By both halves of a byte.
+    Nibbles,
+    /// By its low seven bits.
+    Ascii,
+}
+
+const DIGIT: Bytes = Bytes::range(b'0', b'9');
+const LETTER: Bytes = Bytes::range(b'A', b'Z').or(Bytes::range(b'a', b'z'));
+const DASH: Bytes = Bytes::range(b'-', b'-').or(Bytes::range(b' ', b' '));
+const ZERO: Bytes = Bytes::range(0, 0);
 
 /// The grams of shapes.
 const SHAPES: [Places; 3] = [
-    [DIGIT, DIGIT, DIGIT, DIGIT_OR_DASH, DIGIT],
-    [ANY, LETTER, LETTER, DIGIT, DIGIT],
-    [ANY, ZERO, DIGIT, ZERO, DIGIT],
+    [DIGIT, DIGIT, DIGIT, DIGIT.or(DASH), DIGIT],
+    [Bytes::ANY, LETTER, LETTER, DIGIT, DIGIT],
+    [Bytes::ANY, ZERO, DIGIT, ZERO, DIGIT],
 ];
 
 /// How rare each byte is: minus sixteen times the binary logarithm of its share of a
@@ -102,38 +171,32 @@ struct Gram {
 }
 
 impl Gram {
-    /// Returns the low and high halves of the bytes that it may hold at `place`.
-    fn halves(&self, place: usize) -> (u16, u16) {
+    /// Returns the bytes that it may hold at `place`.
+    fn bytes(&self, place: usize) -> Bytes {
         let place = place.saturating_add(8).saturating_sub(GRAM_BYTES);
         let (values, masks) = (self.value.to_le_bytes(), self.mask.to_le_bytes());
-        let (Some(value), Some(mask)) = (values.get(place), masks.get(place)) else { return (0, 0) };
-        let set = |mask: u8, value: u8| {
-            (0..16_u8).filter(|half| half & mask == value).fold(0, |set, half| set | 1 << half)
-        };
-        (set(mask & 15, value & 15), set(mask >> 4, value >> 4))
+        let mut bytes = Bytes::default();
+        if let (Some(value), Some(mask)) = (values.get(place), masks.get(place)) {
+            (0..=255_u8).filter(|byte| byte & mask == *value).for_each(|byte| bytes.insert(byte));
+        }
+        bytes
+    }
+
+    fn places(&self) -> Places {
+        std::array::from_fn(|place| self.bytes(place))
     }
 }
 
-/// The halves of the bytes that one place of the grams of one bucket may hold.
-#[derive(Debug, Clone, Copy, Default)]
-struct Halves {
-    low: u16,
-    high: u16,
-}
-
-impl Halves {
-    fn add(&mut self, gram: &Gram, place: usize) {
-        let (low, high) = gram.halves(place);
-        self.low |= low;
-        self.high |= high;
+/// Returns the share of bytes that pass, in each kind of content.
+fn chances(bytes: Bytes) -> [f64; CONTENTS] {
+    static ALL: LazyLock<[f64; CONTENTS]> = LazyLock::new(|| sum(Bytes::ANY));
+    fn sum(bytes: Bytes) -> [f64; CONTENTS] {
+        bytes
+            .iter()
+            .map(shares)
+            .fold([0.0; CONTENTS], |sums, shares| zip(sums, shares, |sum, share| sum + share))
     }
-
-    /// Returns the share of bytes that pass, in each kind of content.
-    fn chances(self) -> [f64; CONTENTS] {
-        let halves = |set: u16| (0..16_u8).filter(move |half| set >> half & 1 == 1);
-        let bytes = halves(self.high).flat_map(|high| halves(self.low).map(move |low| high << 4 | low));
-        bytes.map(shares).fold([0.0; CONTENTS], |sums, shares| zip(sums, shares, |sum, share| sum + share))
-    }
+    if bytes == Bytes::ANY { *ALL } else { sum(bytes) }
 }
 
 fn zip(a: [f64; CONTENTS], b: [f64; CONTENTS], make: impl Fn(f64, f64) -> f64) -> [f64; CONTENTS] {
@@ -144,20 +207,20 @@ fn zip(a: [f64; CONTENTS], b: [f64; CONTENTS], make: impl Fn(f64, f64) -> f64) -
 /// How often the dealing of grams is gone over.
 const ROUNDS: usize = 4;
 
-/// What the grams of a bucket let through, at each place.
-type Places = [Halves; GRAM_BYTES];
+/// The bytes that the grams of a bucket may hold, at each place.
+type Places = [Bytes; GRAM_BYTES];
 
-fn chance(places: &Places) -> f64 {
-    let product = places.iter().fold([1.0; CONTENTS], |product, halves| {
-        zip(product, halves.chances(), |product, chance| product * chance)
+fn chance(places: &Places, lookup: Lookup) -> f64 {
+    let product = places.iter().fold([1.0; CONTENTS], |product, bytes| {
+        zip(product, chances(bytes.seen_by(lookup)), |product, chance| product * chance)
     });
     product.iter().sum()
 }
 
-fn union(places: &Places, gram: &Gram) -> Places {
+fn union(places: &Places, more: &Places) -> Places {
     let mut union = *places;
-    for (place, halves) in union.iter_mut().enumerate() {
-        halves.add(gram, place);
+    for (bytes, more) in union.iter_mut().zip(more) {
+        *bytes = bytes.or(*more);
     }
     union
 }
@@ -165,26 +228,28 @@ fn union(places: &Places, gram: &Gram) -> Places {
 /// Chooses one of each list of grams and deals them to `count` buckets so that little
 /// passes by chance: each in turn goes where it adds least, and once all are dealt they
 /// are gone over again.
-fn deal(choices: &[Vec<Gram>], count: usize) -> Vec<Vec<Gram>> {
-    let mut dealt: Vec<Option<(Gram, usize)>> = vec![None; choices.len()];
+fn deal(choices: &[Vec<Gram>], count: usize, lookup: Lookup) -> Vec<Vec<Gram>> {
+    let choices: Vec<Vec<(Gram, Places)>> =
+        choices.iter().map(|grams| grams.iter().map(|gram| (*gram, gram.places())).collect()).collect();
+    let mut dealt: Vec<Option<(&(Gram, Places), usize)>> = vec![None; choices.len()];
     for _ in 0..ROUNDS {
         for (index, grams) in choices.iter().enumerate() {
             if let Some(slot) = dealt.get_mut(index) {
                 *slot = None;
             }
             let mut buckets = vec![Places::default(); count];
-            for (gram, bucket) in dealt.iter().flatten() {
+            for ((_, held), bucket) in dealt.iter().flatten() {
                 if let Some(places) = buckets.get_mut(*bucket) {
-                    *places = union(places, gram);
+                    *places = union(places, held);
                 }
             }
             let mut best = (f64::INFINITY, None);
             for (bucket, places) in buckets.iter().enumerate() {
-                let before = chance(places);
+                let before = chance(places, lookup);
                 for gram in grams {
-                    let cost = chance(&union(places, gram)) - before;
+                    let cost = chance(&union(places, &gram.1), lookup) - before;
                     if cost < best.0 {
-                        best = (cost, Some((*gram, bucket)));
+                        best = (cost, Some((gram, bucket)));
                     }
                 }
             }
@@ -194,9 +259,9 @@ fn deal(choices: &[Vec<Gram>], count: usize) -> Vec<Vec<Gram>> {
         }
     }
     let mut buckets = vec![Vec::new(); count];
-    for (gram, bucket) in dealt.into_iter().flatten() {
+    for ((gram, _), bucket) in dealt.into_iter().flatten() {
         if let Some(bucket) = buckets.get_mut(bucket) {
-            bucket.push(gram);
+            bucket.push(*gram);
         }
     }
     buckets
@@ -205,10 +270,10 @@ fn deal(choices: &[Vec<Gram>], count: usize) -> Vec<Vec<Gram>> {
 /// By which grams are found.
 #[derive(Debug, Clone)]
 pub(crate) struct Grams {
-    /// For each place in a gram, the buckets of the low halves of a byte.
-    pub(crate) low: [[u8; 16]; GRAM_BYTES],
-    /// The same for the high halves.
-    pub(crate) high: [[u8; 16]; GRAM_BYTES],
+    /// For each place in a gram, the buckets of a byte.
+    pub(crate) nibbles: [Nibbles; GRAM_BYTES],
+    /// The same, looked up in the other way.
+    pub(crate) ascii: [Ascii; GRAM_BYTES],
     /// Grams of literals by their last bytes.
     index: Index,
 }
@@ -266,8 +331,8 @@ impl Index {
 }
 
 impl Grams {
-    /// Finds those of shapes, if these are wanted, and of literals.
-    pub(crate) fn new(shapes: bool, literals: &[Literal]) -> Self {
+    /// Finds those of shapes, if these are wanted, and of literals; dealt so that `lookup` lets little through.
+    pub(crate) fn new(shapes: bool, literals: &[Literal], lookup: Lookup) -> Self {
         let mut choices: Vec<Vec<Gram>> = Vec::new();
         for (index, literal) in literals.iter().enumerate() {
             let Ok(index) = u16::try_from(index) else { break };
@@ -276,26 +341,23 @@ impl Grams {
                 choices.push(grams(literal, index, true));
             }
         }
-        let buckets = deal(&choices, BUCKETS);
+        let buckets = deal(&choices, BUCKETS, lookup);
         let shapes = if shapes { SHAPES } else { Default::default() };
         let of_literals = buckets
             .iter()
-            .map(|grams| grams.iter().fold(Places::default(), |places, gram| union(&places, gram)));
-        let halves: Vec<Places> = shapes.into_iter().chain(of_literals).collect();
-        let mut grams = Self {
-            low: [[0; 16]; GRAM_BYTES],
-            high: [[0; 16]; GRAM_BYTES],
-            index: Index::new(buckets.into_iter().flatten()),
-        };
-        for (bucket, places) in halves.iter().enumerate() {
-            for ((halves, low), high) in places.iter().zip(&mut grams.low).zip(&mut grams.high) {
-                for (half, (low, high)) in low.iter_mut().zip(high).enumerate() {
-                    *low |= u8::from(halves.low >> half & 1 == 1) << bucket;
-                    *high |= u8::from(halves.high >> half & 1 == 1) << bucket;
-                }
+            .map(|grams| grams.iter().fold(Places::default(), |all, gram| union(&all, &gram.places())));
+        let mut nibbles = [([0; 16], [0; 16]); GRAM_BYTES];
+        let mut ascii = [[0; 128]; GRAM_BYTES];
+        for (bucket, places) in shapes.into_iter().chain(of_literals).enumerate() {
+            for ((bytes, (low, high)), ascii) in places.into_iter().zip(&mut nibbles).zip(&mut ascii) {
+                let (lows, highs) = bytes.halves();
+                mark(low, lows.into(), bucket);
+                mark(high, highs.into(), bucket);
+                let Bytes([below, above]) = bytes;
+                mark(ascii, below | above, bucket);
             }
         }
-        grams
+        Self { nibbles, ascii, index: Index::new(buckets.into_iter().flatten()) }
     }
 
     /// Returns the buckets of which a gram may end at each byte of `block`. `last` is
@@ -304,7 +366,7 @@ impl Grams {
         let mut found = [0; BLOCK_BYTES];
         for (at, slot) in found.iter_mut().enumerate() {
             let mut buckets = u8::MAX;
-            for (back, (low, high)) in self.low.iter().zip(&self.high).rev().enumerate() {
+            for (back, (low, high)) in self.nibbles.iter().rev().enumerate() {
                 let byte = match at.checked_sub(back) {
                     Some(place) => block.get(place),
                     None => BLOCK_BYTES.checked_add(at).and_then(|at| last.get(at.checked_sub(back)?)),
@@ -342,6 +404,15 @@ impl Grams {
                 let Some(at) = at.saturating_add(end).checked_sub(u64::from(entry.last)) else { continue };
                 insert(out, Candidate { at, kinds: LITERAL | wide | u32::from(entry.literal) });
             }
+        }
+    }
+}
+
+/// Adds a bucket to the sets of some keys.
+fn mark(sets: &mut [u8], keys: u128, bucket: usize) {
+    for key in ones(keys) {
+        if let Some(set) = sets.get_mut(usize::from(key)) {
+            *set |= 1 << bucket;
         }
     }
 }

@@ -4,8 +4,8 @@
 //! the calls of functions compiled for an instruction set that was found at run time.
 
 use crate::classes::{BLOCK_BYTES, Block, portable, portable_zeros};
-use crate::grams::{Grams, SHAPE_BITS};
-use crate::stage::{Candidate, Stage, Wanted, candidates};
+use crate::grams::{Grams, Lookup, SHAPE_BITS};
+use crate::stage::{Candidate, Hint, Stage, Wanted, candidates};
 
 /// An instruction set that stage 1 can run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) enum Isa {
     /// 32-byte vectors.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// 64-byte vectors with compares into masks.
+    /// 64-byte vectors with compares into masks, and tables of 128 bytes (VBMI).
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -40,15 +40,22 @@ impl Isa {
             if std::arch::is_x86_feature_detected!("avx2") {
                 all.push(Self::Avx2);
             }
-            if std::arch::is_x86_feature_detected!("avx512bw")
-                && std::arch::is_x86_feature_detected!("avx512f")
-            {
+            if x86::has_avx512() {
                 all.push(Self::Avx512);
             }
             all
         }
         #[cfg(not(target_arch = "x86_64"))]
         vec![Self::Portable]
+    }
+
+    /// Returns how it looks up sets of buckets.
+    pub(crate) fn lookup(self) -> Lookup {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Lookup::Ascii,
+            _ => Lookup::Nibbles,
+        }
     }
 }
 
@@ -72,16 +79,17 @@ pub(crate) fn scan(
     }
 }
 
-/// How many blocks of zeros are tested at once.
-const ZERO_BLOCKS: usize = 8;
+/// Blocks whose grams are sought before any is looked at: one bit of a word each.
+///
+/// What seeks them is a loop without a branch or a call, so that its tables stay in registers.
+const BATCH_BLOCKS: usize = 64;
 
 /// Bytes of half a block.
 const HALF_BYTES: usize = BLOCK_BYTES / 2;
 
-/// Defines the loop over blocks for one instruction set, and what it does where the
-/// sketch of a block says that there may be something.
+/// Defines the loop over blocks for one instruction set, and what it does where grams end.
 macro_rules! blocks {
-    ($(#[$meta:meta])* $name:ident, $window:ident, $classify:ident, $zeros:ident, $teddy:ident) => {
+    ($(#[$meta:meta])* $name:ident, $seek:ident, $window:ident, $classify:ident, $zeros:ident, $teddy:ident) => {
         $(#[$meta])*
         pub(super) fn $name(
             stage: &mut Stage,
@@ -91,19 +99,25 @@ macro_rules! blocks {
             out: &mut Vec<Candidate>,
         ) {
             let bytes = blocks.as_flattened();
-            let mut trail = stage.trail;
-            let grams = &wanted.grams;
-            let mut teddy = $teddy::new(grams, &stage.block);
-            let mut rest = blocks;
-            let mut place = 0_usize;
-            while let Some((block, after)) = rest.split_first() {
-                let ends = if teddy.step(block) { teddy.ends() } else { Ends::default() };
-                let hint = trail.step(ends.shapes);
-                if hint.front | hint.back != 0 {
+            let mut teddy = $teddy::new(&wanted.grams, &stage.block);
+            let mut ends = [Ends::default(); BATCH_BLOCKS];
+            let mut start = 0_usize;
+            for batch in blocks.chunks(BATCH_BLOCKS) {
+                let seen = $seek(&mut teddy, batch, &mut ends);
+                // What ends late in a block is decided together with the next.
+                let mut visits = seen | seen << 1 | u64::from(stage.shapes != 0);
+                while visits != 0 {
+                    let index = usize::try_from(visits.trailing_zeros()).unwrap_or(0);
+                    visits &= visits.wrapping_sub(1);
+                    let (Some(block), Some(here)) = (batch.get(index), ends.get(index)) else { break };
+                    let before = index.checked_sub(1).and_then(|before| ends.get(before));
+                    let hint = Hint::new(before.map_or(stage.shapes, |before| before.shapes), here.shapes);
+                    let place = start.wrapping_add(index.wrapping_mul(BLOCK_BYTES));
+                    let at = at.wrapping_add(u64::try_from(index).unwrap_or(0).wrapping_mul(64));
+                    let back = |steps: usize| bytes.get(place.checked_sub(steps)?..)?.first_chunk::<BLOCK_BYTES>();
                     if hint.front != 0 {
                         // The blocks lie side by side, so the edge need not be copied.
-                        let start = place.checked_sub(HALF_BYTES);
-                        match start.and_then(|start| bytes.get(start..)?.first_chunk::<BLOCK_BYTES>()) {
+                        match back(HALF_BYTES) {
                             Some(edge) => $window(edge, at.wrapping_sub(32), wanted.shapes, out),
                             None => $window(&stage.edge(block), at.wrapping_sub(32), wanted.shapes, out),
                         }
@@ -111,37 +125,38 @@ macro_rules! blocks {
                     if hint.back != 0 {
                         $window(block, at, wanted.shapes, out);
                     }
-                }
-                let last = || {
-                    let start = place.checked_sub(BLOCK_BYTES);
-                    start.and_then(|start| bytes.get(start..)?.first_chunk::<BLOCK_BYTES>())
-                };
-                if ends.literals != 0 {
-                    let blocks = (last().unwrap_or(&stage.block), block);
-                    grams.report(ends.literals, blocks, at, out);
-                }
-                if block.first_chunk() == Some(&[0; 8]) {
-                    // What the teddy keeps of one block of zeros holds for all of them.
-                    while let Some((run, after)) = rest.split_first_chunk::<ZERO_BLOCKS>() {
-                        if !$zeros(run) {
-                            break;
-                        }
-                        at = at.wrapping_add(64 * 8);
-                        place = place.wrapping_add(BLOCK_BYTES * ZERO_BLOCKS);
-                        rest = after;
-                    }
-                    if rest.len() < after.len() {
-                        continue;
+                    if here.literals != 0 {
+                        let last = back(BLOCK_BYTES).unwrap_or(&stage.block);
+                        wanted.grams.report(here.literals, (last, block), at, out);
                     }
                 }
-                at = at.wrapping_add(64);
-                place = place.wrapping_add(BLOCK_BYTES);
-                rest = after;
+                stage.shapes = batch.len().checked_sub(1).and_then(|last| ends.get(last)).map_or(0, |ends| ends.shapes);
+                start = start.wrapping_add(batch.as_flattened().len());
+                at = at.wrapping_add(u64::try_from(batch.as_flattened().len()).unwrap_or(0));
             }
-            stage.trail = trail;
             if let Some(last) = blocks.last() {
                 stage.block = *last;
             }
+        }
+
+        /// Finds where grams end in up to [`BATCH_BLOCKS`] blocks; returns in which some do.
+        $(#[$meta])*
+        #[inline(never)]
+        fn $seek(teddy: &mut $teddy, blocks: &[Block], ends: &mut [Ends; BATCH_BLOCKS]) -> u64 {
+            let mut state = teddy.clone();
+            let mut seen = 0;
+            // What is kept of one block of zeros holds for all behind it.
+            let empty = blocks.first().is_some_and(|first| first.first_chunk() == Some(&[0; 8])) && $zeros(blocks);
+            let blocks = if empty { blocks.get(..1).unwrap_or(blocks) } else { blocks };
+            if empty {
+                *ends = [Ends::default(); BATCH_BLOCKS];
+            }
+            for (index, (block, slot)) in blocks.iter().zip(ends.iter_mut()).enumerate() {
+                *slot = state.step(block);
+                seen |= u64::from(slot.shapes | slot.literals != 0) << index;
+            }
+            *teddy = state;
+            seen
         }
 
         $(#[$meta])*
@@ -162,31 +177,26 @@ struct Ends {
 }
 
 /// Finds grams without vector instructions.
+#[derive(Clone)]
 struct PortableTeddy<'g> {
     grams: &'g Grams,
     last: Block,
-    found: Block,
 }
 
 impl<'g> PortableTeddy<'g> {
     fn new(grams: &'g Grams, last: &Block) -> Self {
-        Self { grams, last: *last, found: [0; BLOCK_BYTES] }
+        Self { grams, last: *last }
     }
 
-    fn step(&mut self, block: &Block) -> bool {
-        self.found = self.grams.portable(&self.last, block);
+    fn step(&mut self, block: &Block) -> Ends {
+        let found = self.grams.portable(&self.last, block);
         self.last = *block;
-        self.found != [0; BLOCK_BYTES]
-    }
-
-    fn ends(&self) -> Ends {
-        let some =
-            |of: u8| self.found.iter().rev().fold(0, |bits, byte| (bits << 1) | u64::from(byte & of != 0));
+        let some = |of: u8| found.iter().rev().fold(0, |bits, byte| (bits << 1) | u64::from(byte & of != 0));
         Ends { shapes: some(SHAPE_BITS), literals: some(!SHAPE_BITS) }
     }
 }
 
-blocks!(portable_blocks, portable_window, portable, portable_zeros, PortableTeddy);
+blocks!(portable_blocks, portable_seek, portable_window, portable, portable_zeros, PortableTeddy);
 
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector loads and stores")]

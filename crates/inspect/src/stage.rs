@@ -53,18 +53,13 @@ pub(crate) struct Candidate {
 pub(crate) struct Stage {
     /// The last block.
     pub(crate) block: Block,
-    pub(crate) trail: Trail,
-}
-
-/// The grams that end late in the last block.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Trail {
-    late: u64,
+    /// Where grams of shapes ended in it, one bit a byte.
+    pub(crate) shapes: u64,
 }
 
 impl Default for Stage {
     fn default() -> Self {
-        Self { block: [0xff; BLOCK_BYTES], trail: Trail::default() }
+        Self { block: [0xff; BLOCK_BYTES], shapes: 0 }
     }
 }
 
@@ -77,17 +72,15 @@ pub(crate) struct Hint {
     pub(crate) back: u64,
 }
 
-impl Trail {
-    /// Takes where grams of shapes end in the next block. The caller works out the
-    /// windows that the hint names.
+impl Hint {
+    /// Returns which windows may hold candidates, by where grams of shapes end in the block before and in this one.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "four instructions")]
-    pub(crate) fn step(&mut self, ends: u64) -> Hint {
+    pub(crate) fn new(before: u64, ends: u64) -> Self {
         // A shape whose candidate is at `s` has the end of a gram at `s - 3` to `s + 6`.
-        let front = self.late | (ends << 42);
+        let front = (before >> 45) | (ends << 42);
         let back = ends & (u64::MAX >> 10) & (u64::MAX << 13);
-        self.late = ends >> 45;
-        Hint { front, back }
+        Self { front, back }
     }
 }
 
@@ -240,10 +233,9 @@ fn codes(c: Classes, pair: u64, two: u64, keep: &mut impl FnMut(Anchor, u64)) {
 fn wide(c: Classes) -> u64 {
     let void = c.zero >> 1;
     let (digit, letter) = (c.digit & void, c.letter & void);
-    // A digit, a zero and a digit or dash, four bytes on.
-    let late = (digit & ((c.digit | c.dash) >> 2)) >> 4;
-    let number = digit & (digit >> 2) & late & !(digit << 2);
-    let pair = letter & (letter >> 2) & late;
+    // What is four bytes on: a digit, a zero and a digit, or in numbers a dash.
+    let number = digit & (digit >> 2) & ((digit & ((c.digit | c.dash) >> 2)) >> 4) & !(digit << 2);
+    let pair = letter & (letter >> 2) & ((digit & (c.digit >> 2)) >> 4);
     number | pair
 }
 
@@ -309,7 +301,7 @@ mod tests {
 
     static WANTED: LazyLock<Wanted> = LazyLock::new(|| Wanted {
         shapes: (1 << Anchor::ALL.len()) - 1,
-        grams: Grams::new(true, &literals()),
+        grams: Grams::new(true, &literals(), Isa::best().lookup()),
     });
 
     /// What one instruction set finds, with the end padded as the scanner does.

@@ -3,16 +3,16 @@
 //! Each keeps what the first four places of a gram said about the block before, and
 //! moves it in at the front, so that every byte sees the four before it.
 
-use super::{Block, Ends};
-use crate::grams::{GRAM_BYTES, Grams, SHAPE_BITS};
+use super::{BLOCK_BYTES, Block, Ends};
+use crate::grams::{Ascii, GRAM_BYTES, Grams, SHAPE_BITS};
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_alignr_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128,
     _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128, _mm_shuffle_epi8, _mm_srli_epi16,
     _mm256_alignr_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256,
     _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8, _mm256_setzero_si256,
     _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_testz_si256, _mm512_alignr_epi8, _mm512_alignr_epi64,
-    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_set1_epi8, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_test_epi8_mask,
+    _mm512_and_si512, _mm512_loadu_si512, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_setzero_si512,
+    _mm512_test_epi8_mask,
 };
 
 #[inline]
@@ -23,11 +23,11 @@ fn table(bytes: &[u8; 16]) -> __m128i {
 }
 
 /// With vectors of 16 bytes.
+#[derive(Clone)]
 pub(super) struct Ssse3 {
     low: [__m128i; GRAM_BYTES],
     high: [__m128i; GRAM_BYTES],
     last: [__m128i; GRAM_BYTES - 1],
-    found: [__m128i; 4],
 }
 
 impl Ssse3 {
@@ -35,19 +35,22 @@ impl Ssse3 {
     #[target_feature(enable = "ssse3")]
     pub(super) fn new(grams: &Grams, last: &Block) -> Self {
         let zero = _mm_setzero_si128();
-        let (low, high) = (grams.low.each_ref().map(|t| table(t)), grams.high.each_ref().map(|t| table(t)));
-        let mut teddy = Self { low, high, last: [zero; 4], found: [zero; 4] };
+        let low = grams.nibbles.each_ref().map(|(low, _)| table(low));
+        let high = grams.nibbles.each_ref().map(|(_, high)| table(high));
+        let mut teddy = Self { low, high, last: [zero; 4] };
         teddy.step(last);
         teddy
     }
 
-    /// Returns whether a gram may end in the block.
+    /// Returns where grams may end in the block.
     #[inline]
     #[target_feature(enable = "ssse3")]
-    pub(super) fn step(&mut self, block: &Block) -> bool {
+    pub(super) fn step(&mut self, block: &Block) -> Ends {
         let half = _mm_set1_epi8(15);
-        let mut any = _mm_setzero_si128();
-        for (part, found) in block.as_chunks::<16>().0.iter().zip(&mut self.found) {
+        let zero = _mm_setzero_si128();
+        let mut found = [zero; 4];
+        let mut any = zero;
+        for (part, found) in block.as_chunks::<16>().0.iter().zip(&mut found) {
             let bytes = table(part);
             let (low, high) = (_mm_and_si128(bytes, half), _mm_and_si128(_mm_srli_epi16::<4>(bytes), half));
             let set = |low_table, high_table| {
@@ -70,16 +73,11 @@ impl Ssse3 {
             *found = _mm_and_si128(_mm_and_si128(ab, cd), fifth);
             any = _mm_or_si128(any, *found);
         }
-        _mm_movemask_epi8(_mm_cmpeq_epi8(any, _mm_setzero_si128())) != 0xffff
-    }
-
-    /// Returns where grams may end in the block.
-    #[inline]
-    #[target_feature(enable = "ssse3")]
-    pub(super) fn ends(&self) -> Ends {
+        if _mm_movemask_epi8(_mm_cmpeq_epi8(any, zero)) == 0xffff {
+            return Ends::default();
+        }
         let none = |of: u8| {
-            let zero = _mm_setzero_si128();
-            let parts = self.found.map(|part| {
+            let parts = found.map(|part| {
                 let some = _mm_and_si128(part, _mm_set1_epi8(of.cast_signed()));
                 u64::from(_mm_movemask_epi8(_mm_cmpeq_epi8(some, zero)).cast_unsigned())
             });
@@ -91,11 +89,11 @@ impl Ssse3 {
 }
 
 /// With vectors of 32 bytes.
+#[derive(Clone)]
 pub(super) struct Avx2 {
     low: [__m256i; GRAM_BYTES],
     high: [__m256i; GRAM_BYTES],
     last: [__m256i; GRAM_BYTES - 1],
-    found: [__m256i; 2],
 }
 
 impl Avx2 {
@@ -104,20 +102,21 @@ impl Avx2 {
     pub(super) fn new(grams: &Grams, last: &Block) -> Self {
         let zero = _mm256_setzero_si256();
         let twice = |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(table(bytes));
-        let low = grams.low.each_ref().map(twice);
-        let high = grams.high.each_ref().map(twice);
-        let mut teddy = Self { low, high, last: [zero; 4], found: [zero; 2] };
+        let low = grams.nibbles.each_ref().map(|(low, _)| twice(low));
+        let high = grams.nibbles.each_ref().map(|(_, high)| twice(high));
+        let mut teddy = Self { low, high, last: [zero; 4] };
         teddy.step(last);
         teddy
     }
 
-    /// Returns whether a gram may end in the block.
+    /// Returns where grams may end in the block.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn step(&mut self, block: &Block) -> bool {
+    pub(super) fn step(&mut self, block: &Block) -> Ends {
         let half = _mm256_set1_epi8(15);
+        let mut found = [_mm256_setzero_si256(); 2];
         let mut any = _mm256_setzero_si256();
-        for (part, found) in block.as_chunks::<32>().0.iter().zip(&mut self.found) {
+        for (part, found) in block.as_chunks::<32>().0.iter().zip(&mut found) {
             // SAFETY: there are 32 bytes; the load needs no alignment.
             let bytes = unsafe { _mm256_loadu_si256(part.as_ptr().cast()) };
             let low = _mm256_and_si256(bytes, half);
@@ -142,15 +141,11 @@ impl Avx2 {
             *found = _mm256_and_si256(_mm256_and_si256(ab, cd), fifth);
             any = _mm256_or_si256(any, *found);
         }
-        _mm256_testz_si256(any, any) == 0
-    }
-
-    /// Returns where grams may end in the block.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(super) fn ends(&self) -> Ends {
+        if _mm256_testz_si256(any, any) == 1 {
+            return Ends::default();
+        }
         let some = |of: u8| {
-            let [low, high] = self.found.map(|part| {
+            let [low, high] = found.map(|part| {
                 let some = _mm256_and_si256(part, _mm256_set1_epi8(of.cast_signed()));
                 let none = _mm256_cmpeq_epi8(some, _mm256_setzero_si256());
                 u64::from(!_mm256_movemask_epi8(none).cast_unsigned())
@@ -161,38 +156,36 @@ impl Avx2 {
     }
 }
 
-/// With vectors of 64 bytes.
+/// With vectors of 64 bytes, and tables of 128.
+#[derive(Clone)]
 pub(super) struct Avx512 {
     low: [__m512i; GRAM_BYTES],
     high: [__m512i; GRAM_BYTES],
     last: [__m512i; GRAM_BYTES - 1],
-    found: __m512i,
 }
 
 impl Avx512 {
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     pub(super) fn new(grams: &Grams, last: &Block) -> Self {
-        let zero = _mm512_setzero_si512();
-        let low = grams.low.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
-        let high = grams.high.each_ref().map(|bytes| _mm512_broadcast_i32x4(table(bytes)));
-        let mut teddy = Self { low, high, last: [zero; 4], found: zero };
+        let half = |ascii: &Ascii, at: usize| {
+            let half = ascii.as_chunks::<BLOCK_BYTES>().0.get(at).copied().unwrap_or([0; BLOCK_BYTES]);
+            load(&half)
+        };
+        let low = grams.ascii.each_ref().map(|ascii| half(ascii, 0));
+        let high = grams.ascii.each_ref().map(|ascii| half(ascii, 1));
+        let mut teddy = Self { low, high, last: [_mm512_setzero_si512(); 4] };
         teddy.step(last);
         teddy
     }
 
-    /// Returns whether a gram may end in the block.
+    /// Returns where grams may end in the block.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn step(&mut self, block: &Block) -> bool {
-        // SAFETY: a block has 64 bytes; the load needs no alignment.
-        let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-        let half = _mm512_set1_epi8(15);
-        let low = _mm512_and_si512(bytes, half);
-        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), half);
-        let set = |low_table, high_table| {
-            _mm512_and_si512(_mm512_shuffle_epi8(low_table, low), _mm512_shuffle_epi8(high_table, high))
-        };
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    pub(super) fn step(&mut self, block: &Block) -> Ends {
+        let bytes = load(block);
+        // The highest bit of a byte does not count.
+        let set = |low: __m512i, high: __m512i| _mm512_permutex2var_epi8(low, bytes, high);
         let first = set(self.low[0], self.high[0]);
         let second = set(self.low[1], self.high[1]);
         let third = set(self.low[2], self.high[2]);
@@ -207,17 +200,17 @@ impl Avx512 {
             _mm512_alignr_epi8::<15>(fourth, _mm512_alignr_epi64::<6>(fourth, self.last[3])),
         );
         self.last = [first, second, third, fourth];
-        self.found = _mm512_and_si512(_mm512_and_si512(ab, cd), fifth);
-        _mm512_test_epi8_mask(self.found, self.found) != 0
-    }
-
-    /// Returns where grams may end in the block.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(super) fn ends(&self) -> Ends {
+        let found = _mm512_and_si512(_mm512_and_si512(ab, cd), fifth);
         Ends {
-            shapes: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8(SHAPE_BITS.cast_signed())),
-            literals: _mm512_test_epi8_mask(self.found, _mm512_set1_epi8((!SHAPE_BITS).cast_signed())),
+            shapes: _mm512_test_epi8_mask(found, _mm512_set1_epi8(SHAPE_BITS.cast_signed())),
+            literals: _mm512_test_epi8_mask(found, _mm512_set1_epi8((!SHAPE_BITS).cast_signed())),
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(block: &Block) -> __m512i {
+    // SAFETY: a block has 64 bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(block.as_ptr().cast()) }
 }

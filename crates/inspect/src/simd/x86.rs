@@ -4,7 +4,7 @@
 // portable twin does a fraction of a GB/s on one core, this 8 to 10; `examples/scan_speed.rs` of the
 // checks measures it.
 use super::teddy::{Avx2, Avx512, Ssse3};
-use super::{BLOCK_BYTES, Block, Candidate, Ends, HALF_BYTES, Stage, Wanted, ZERO_BLOCKS, candidates};
+use super::{BATCH_BLOCKS, BLOCK_BYTES, Block, Candidate, Ends, HALF_BYTES, Hint, Stage, Wanted, candidates};
 use crate::classes::Classes;
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
@@ -17,6 +17,7 @@ use std::arch::x86_64::{
 blocks!(
     #[target_feature(enable = "ssse3")]
     ssse3_blocks,
+    ssse3_seek,
     ssse3_window,
     classes_ssse3,
     zeros_ssse3,
@@ -25,19 +26,28 @@ blocks!(
 blocks!(
     #[target_feature(enable = "avx2")]
     avx2_blocks,
+    avx2_seek,
     avx2_window,
     classes_avx2,
     zeros_avx2,
     Avx2
 );
 blocks!(
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     avx512_blocks,
+    avx512_seek,
     avx512_window,
     classes_avx512,
     zeros_avx512,
     Avx512
 );
+
+/// Returns whether the processor has the parts of AVX-512 that are used.
+pub(super) fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512vbmi")
+}
 
 /// Runs with SSSE3 where the processor has it, else without vectors.
 pub(super) fn run_ssse3(
@@ -79,8 +89,8 @@ pub(super) fn run_avx512(
     wanted: &Wanted,
     out: &mut Vec<Candidate>,
 ) {
-    if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") {
-        // SAFETY: the processor has AVX-512 F and BW.
+    if has_avx512() {
+        // SAFETY: the processor has AVX-512 F, BW and VBMI.
         unsafe { avx512_blocks(stage, blocks, at, wanted, out) }
     } else {
         run_avx2(stage, blocks, at, wanted, out);
@@ -130,7 +140,7 @@ fn classes_ssse3(block: &Block) -> Classes {
 
 #[inline]
 #[target_feature(enable = "ssse3")]
-fn zeros_ssse3(run: &[Block; ZERO_BLOCKS]) -> bool {
+fn zeros_ssse3(run: &[Block]) -> bool {
     let mut any = _mm_setzero_si128();
     for block in run {
         let [a, b, c, d] = load_ssse3(block);
@@ -181,7 +191,7 @@ fn classes_avx2(block: &Block) -> Classes {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn zeros_avx2(run: &[Block; ZERO_BLOCKS]) -> bool {
+fn zeros_avx2(run: &[Block]) -> bool {
     let mut any = _mm256_setzero_si256();
     for block in run {
         let [x, y] = load_avx2(block);
@@ -213,7 +223,7 @@ fn classes_avx512(block: &Block) -> Classes {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn zeros_avx512(run: &[Block; ZERO_BLOCKS]) -> bool {
+fn zeros_avx512(run: &[Block]) -> bool {
     let mut any = _mm512_set1_epi8(0);
     for block in run {
         // SAFETY: a block has 64 bytes; the load needs no alignment.
