@@ -2,8 +2,29 @@
 
 use std::io::{self, BufRead, Read};
 
-/// The value of a character (RFC 4648, section 4).
-pub(crate) const fn value_of(byte: u8) -> Option<u8> {
+/// The value of a character.
+#[inline]
+pub(crate) fn value_of(byte: u8) -> Option<u8> {
+    VALUES.get(usize::from(byte)).copied().filter(|value| *value < 64)
+}
+
+/// The value of each byte that is a character, and 255 for the others.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut left: &mut [u8] = &mut values;
+    let mut byte = 0_u8;
+    while let Some((slot, rest)) = left.split_first_mut() {
+        if let Some(value) = meaning(byte) {
+            *slot = value;
+        }
+        left = rest;
+        byte = byte.wrapping_add(1);
+    }
+    values
+};
+
+/// What a character stands for (RFC 4648, section 4).
+const fn meaning(byte: u8) -> Option<u8> {
     Some(match byte {
         b'A'..=b'Z' => byte.wrapping_sub(b'A'),
         b'a'..=b'z' => byte.wrapping_sub(b'a').wrapping_add(26),

@@ -4,6 +4,9 @@
 /// that the same file meets the same limit on every machine (invariant I5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
+    /// Whether what a layer holds is opened. If not, it counts as `unscannable: unsupported`, as a file does
+    /// whose content a policy does not open.
+    pub containers: bool,
     /// Layers within each other.
     pub depth: usize,
     /// Bytes of all layers together.
@@ -29,6 +32,7 @@ impl Limits {
     /// Returns the limits of a file of `bytes`.
     pub fn for_file(bytes: u64) -> Self {
         Self {
+            containers: true,
             depth: 16,
             bytes: bytes.saturating_mul(Self::RATIO).clamp(Self::BYTES_MIN, Self::BYTES_MAX),
             members: 100_000,

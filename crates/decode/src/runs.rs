@@ -15,7 +15,6 @@ use airlock_model::Reason;
 use airlock_model::field::{narrow, wide};
 use std::collections::BTreeSet;
 use std::io::BufRead;
-use std::sync::LazyLock;
 
 /// Distance between the places that are looked at. A line of base64 in a mail has 76 characters,
 /// one in a key file 64.
@@ -363,18 +362,8 @@ fn run_around(piece: &[u8], at: usize, floor: usize) -> Option<Found> {
 /// Whether a byte is a character of base64; hexadecimal digits are.
 #[inline]
 fn is_part(byte: u8) -> bool {
-    PARTS.get(usize::from(byte)).copied().unwrap_or(false)
+    value_of(byte).is_some()
 }
-
-/// Whether each byte is a character of base64.
-static PARTS: LazyLock<[bool; 256]> = LazyLock::new(|| {
-    let mut byte = 0_u8;
-    [(); 256].map(|()| {
-        let part = value_of(byte).is_some();
-        byte = byte.wrapping_add(1);
-        part
-    })
-});
 
 /// Tells base64 and hexadecimal digits from long words, numbers and separators.
 fn judge(run: &[u8]) -> Option<Run> {

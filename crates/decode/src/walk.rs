@@ -20,6 +20,8 @@ use std::io::Read;
 pub(crate) struct Walk<'s> {
     sink: RefCell<&'s mut dyn Sink>,
     depth_max: usize,
+    /// Whether what is in a layer is opened.
+    containers: bool,
     /// Where the content that is opened begins in what the sink knows.
     base: Cell<u64>,
     bytes_left: Cell<u64>,
@@ -34,6 +36,7 @@ impl<'s> Walk<'s> {
         Self {
             sink: RefCell::new(sink),
             depth_max: limits.depth,
+            containers: limits.containers,
             base: Cell::new(0),
             bytes_left: Cell::new(limits.bytes),
             members_left: Cell::new(limits.members),
@@ -137,6 +140,10 @@ impl<'s> Walk<'s> {
             runs::search(self, stream);
             return;
         };
+        if !self.containers {
+            self.note(Reason::Unsupported);
+            return;
+        }
         if kind.in_any_order() {
             let room = self.spool_left.get();
             let spooled = stream.spool(room);

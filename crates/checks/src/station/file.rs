@@ -5,10 +5,9 @@ use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
 use crate::malware::{ObjectHasher, hash_match};
-use airlock_decode::{Limits, Runs};
+use airlock_decode::Runs;
 use airlock_inspect::Scanner;
 use airlock_model::{ContentHash, Place, Reason};
-use airlock_policy::Containers;
 use std::sync::atomic::Ordering;
 
 /// How far a file is scanned.
@@ -51,12 +50,13 @@ impl<'a> Worker<'a> {
         let rules = self.rules;
         let mut layers = Layers::new(rules, scanners);
         let hashes = self.rules.hashes();
+        let limits = self.limits(place);
         let mut stream = Stream {
             hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
             expected: None,
             hashed: 0,
             wanted: false,
-            runs: Runs::new(&Limits::for_file(place.size), &mut layers),
+            runs: Runs::new(&limits, &mut layers),
         };
         let mut recalling = trace.is_some();
         for number in 0..pieces.len() {
@@ -96,7 +96,7 @@ impl<'a> Worker<'a> {
         }
         let plain = std::mem::take(&mut self.matches);
         let (wanted, mut runs) = (stream.wanted, stream.runs);
-        if wanted && self.policy.containers() == Containers::Leave {
+        if wanted && !limits.containers {
             let unscannable = [Reason::Unsupported].into();
             return self.findings_of(place, &Layered { plain, unscannable, ..Layered::default() });
         }

@@ -11,11 +11,10 @@ use super::layers::{Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
 use crate::malware::hash_match;
-use airlock_decode::{Limits, Runs};
+use airlock_decode::Runs;
 use airlock_guest::{UnpackError, unpack};
 use airlock_inspect::{Match, Scanner};
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
-use airlock_policy::Containers;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces of the stored stream that are kept: as many as the bytes of a file that is kept.
@@ -215,7 +214,8 @@ impl<'a> Worker<'a> {
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
         let (mut expected, mut hashed, mut complete) = (None, 0, true);
-        let runs = Runs::new(&Limits::for_file(place.size), &mut layers);
+        let limits = self.limits(place);
+        let runs = Runs::new(&limits, &mut layers);
         let mut whole = Whole { bytes: Vec::new(), too_long: false, runs };
         for of in place.packed {
             // Pieces side by side may come out of the same stored bytes.
@@ -274,7 +274,7 @@ impl<'a> Worker<'a> {
         let found = std::mem::take(&mut self.matches);
         let layered = if !ended.wanted {
             layers.finish(found, ended.reasons)
-        } else if self.policy.containers() == Containers::Leave {
+        } else if !limits.containers {
             Layered { plain: found, unscannable: [Reason::Unsupported].into(), ..Layered::default() }
         } else {
             let mut layered = inspect_layers(rules, scanners, &mut ended.bytes.as_slice(), found);

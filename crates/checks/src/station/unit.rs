@@ -10,6 +10,7 @@ use super::{Progress, RETAINED_BYTES};
 use crate::Rules;
 use crate::malware::hash_name;
 use crate::memo::Tag;
+use airlock_decode::Limits;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
@@ -236,6 +237,12 @@ impl<'a> Worker<'a> {
             view: place.view,
             unscannable,
         }
+    }
+
+    /// Returns how much of a file is opened.
+    pub(super) fn limits(&self, place: &Place<'_>) -> Limits {
+        let containers = self.policy.containers() == Containers::Open;
+        Limits { containers, ..Limits::for_file(place.size) }
     }
 
     /// Reads a piece into the buffer and says what it is.
