@@ -365,39 +365,70 @@ fn is_part(byte: u8) -> bool {
     value_of(byte).is_some()
 }
 
-/// Tells base64 and hexadecimal digits from long words, numbers and separators.
-fn judge(run: &[u8]) -> Option<Run> {
-    let count = |class: fn(&u8) -> bool| run.iter().filter(|byte| class(byte)).count();
-    let few = run.len() / 16;
-    let (digits, lower, upper) =
-        (count(u8::is_ascii_digit), count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
-    if run.iter().all(u8::is_ascii_hexdigit) {
-        // A hash is hexadecimal, too; text has few different high digits.
-        let one_case = lower == 0 || upper == 0;
-        let different = b"0123456789abcdefABCDEF".iter().filter(|digit| run.contains(digit)).count();
-        return (one_case && digits > few && different > 4 && run.len() >= JUDGED).then_some(Run::Hex);
-    }
-    let slashes = count(|byte| matches!(byte, b'/' | b'+'));
-    let mixed = lower > few && upper > few && digits.saturating_add(slashes) > 0 && slashes <= run.len() / 4;
-    (mixed && is_restless(run)).then_some(Run::Base64)
+/// What the characters of a run are.
+#[derive(Default)]
+struct Census {
+    digits: usize,
+    lower: usize,
+    upper: usize,
+    /// Slashes and plus signs.
+    others: usize,
+    /// Those of upper or lower case that are no hexadecimal digits.
+    far: usize,
+    /// The digits and letters that there are, whatever their case, one bit each.
+    different: u64,
+    /// Neighbours that differ, and of these those of different classes.
+    pairs: usize,
+    changes: usize,
 }
 
-/// Whether neighbours are mostly of different classes: upper case, lower case, digits, others. In
-/// base64 two of three pairs of different letters are; in names of words joined by capitals, as
-/// compilers write them, one of three.
-fn is_restless(run: &[u8]) -> bool {
-    let class = |byte: u8| match byte {
-        b'A'..=b'Z' => 0,
-        b'a'..=b'z' => 1,
-        b'0'..=b'9' => 2,
-        _ => 3,
-    };
-    let pairs = run.iter().zip(run.iter().skip(1)).filter(|(a, b)| a != b);
-    let (pairs, changes) = pairs.fold((0_usize, 0_usize), |(pairs, changes), (a, b)| {
-        let changed = usize::from(class(*a) != class(*b));
-        (pairs.saturating_add(1), changes.saturating_add(changed))
-    });
-    changes.saturating_mul(20) >= pairs.saturating_mul(9)
+impl Census {
+    fn of(run: &[u8]) -> Self {
+        let mut census = Self::default();
+        let mut last = (0, 4);
+        for &byte in run {
+            let (class, count) = match byte {
+                b'A'..=b'Z' => (0, &mut census.upper),
+                b'a'..=b'z' => (1, &mut census.lower),
+                b'0'..=b'9' => (2, &mut census.digits),
+                _ => (3, &mut census.others),
+            };
+            *count = count.saturating_add(1);
+            census.far = census.far.saturating_add(usize::from(class < 2 && byte & 0x1f > 6));
+            census.different |= 1 << (byte & 0x1f | u8::from(class == 2) << 5);
+            let differs = last.1 < 4 && byte != last.0;
+            census.pairs = census.pairs.saturating_add(usize::from(differs));
+            census.changes = census.changes.saturating_add(usize::from(differs && class != last.1));
+            last = (byte, class);
+        }
+        census
+    }
+
+    fn is_hex(&self) -> bool {
+        self.far == 0 && self.others == 0
+    }
+
+    /// Whether neighbours are mostly of different classes: upper case, lower case, digits, others. In
+    /// base64 two of three pairs of different letters are; in names of words joined by capitals, as
+    /// compilers write them, one of three.
+    fn is_restless(&self) -> bool {
+        self.changes.saturating_mul(20) >= self.pairs.saturating_mul(9)
+    }
+}
+
+/// Tells base64 and hexadecimal digits from long words, numbers and separators.
+fn judge(run: &[u8]) -> Option<Run> {
+    let census = Census::of(run);
+    let few = run.len() / 16;
+    if census.is_hex() {
+        // A hash is hexadecimal, too; text has few different high digits.
+        let one_case = census.lower == 0 || census.upper == 0;
+        let different = census.different.count_ones();
+        return (one_case && census.digits > few && different > 4 && run.len() >= JUDGED).then_some(Run::Hex);
+    }
+    let marks = census.digits.saturating_add(census.others);
+    let mixed = census.lower > few && census.upper > few && marks > 0 && census.others <= run.len() / 4;
+    (mixed && census.is_restless()).then_some(Run::Base64)
 }
 
 #[cfg(test)]
