@@ -365,18 +365,37 @@ fn is_part(byte: u8) -> bool {
     value_of(byte).is_some()
 }
 
-/// What the characters of a run are.
-#[derive(Default)]
+/// Classes of characters: upper case, lower case, digits, others.
+const CLASSES: usize = 4;
+
+/// The class of each byte.
+const CLASS: [u8; 256] = {
+    let mut classes = [3; 256];
+    let mut left: &mut [u8] = &mut classes;
+    let mut byte = 0_u8;
+    while let Some((slot, rest)) = left.split_first_mut() {
+        match byte {
+            b'A'..=b'Z' => *slot = 0,
+            b'a'..=b'z' => *slot = 1,
+            b'0'..=b'9' => *slot = 2,
+            _ => {}
+        }
+        left = rest;
+        byte = byte.wrapping_add(1);
+    }
+    classes
+};
+
+/// What the characters of a run are. It is taken of every long word, and so without a branch.
 struct Census {
-    digits: usize,
-    lower: usize,
     upper: usize,
+    lower: usize,
+    digits: usize,
     /// Slashes and plus signs.
     others: usize,
-    /// Those of upper or lower case that are no hexadecimal digits.
-    far: usize,
-    /// The digits and letters that there are, whatever their case, one bit each.
-    different: u64,
+    /// The low five bits of letters that there are, one bit each, and those of digits.
+    letters: u64,
+    numbers: u64,
     /// Neighbours that differ, and of these those of different classes.
     pairs: usize,
     changes: usize,
@@ -384,28 +403,36 @@ struct Census {
 
 impl Census {
     fn of(run: &[u8]) -> Self {
-        let mut census = Self::default();
-        let mut last = (0, 4);
+        let mut counts = [0_usize; CLASSES];
+        let mut seen = [0_u64; CLASSES];
+        let (mut pairs, mut changes) = (0_usize, 0_usize);
+        let first = run.first().copied().unwrap_or(0);
+        let class_of = |byte: u8| CLASS.get(usize::from(byte)).copied().unwrap_or(0);
+        let mut last = (first, class_of(first));
         for &byte in run {
-            let (class, count) = match byte {
-                b'A'..=b'Z' => (0, &mut census.upper),
-                b'a'..=b'z' => (1, &mut census.lower),
-                b'0'..=b'9' => (2, &mut census.digits),
-                _ => (3, &mut census.others),
-            };
-            *count = count.saturating_add(1);
-            census.far = census.far.saturating_add(usize::from(class < 2 && byte & 0x1f > 6));
-            census.different |= 1 << (byte & 0x1f | u8::from(class == 2) << 5);
-            let differs = last.1 < 4 && byte != last.0;
-            census.pairs = census.pairs.saturating_add(usize::from(differs));
-            census.changes = census.changes.saturating_add(usize::from(differs && class != last.1));
+            let class = class_of(byte);
+            let place = usize::from(class) % CLASSES;
+            if let (Some(count), Some(seen)) = (counts.get_mut(place), seen.get_mut(place)) {
+                *count = count.wrapping_add(1);
+                *seen |= 1 << (byte & 0x1f);
+            }
+            let differs = usize::from(byte != last.0);
+            pairs = pairs.wrapping_add(differs);
+            changes = changes.wrapping_add(differs & usize::from(class != last.1));
             last = (byte, class);
         }
-        census
+        let ([upper, lower, digits, others], [capitals, small, numbers, _]) = (counts, seen);
+        Self { upper, lower, digits, others, letters: capitals | small, numbers, pairs, changes }
     }
 
     fn is_hex(&self) -> bool {
-        self.far == 0 && self.others == 0
+        // The letters A to F, as the low bits of both cases.
+        self.letters & !0x7e == 0 && self.others == 0
+    }
+
+    /// Returns how many different digits and letters there are, whatever their case.
+    fn different(&self) -> u32 {
+        self.letters.count_ones().saturating_add(self.numbers.count_ones())
     }
 
     /// Whether neighbours are mostly of different classes: upper case, lower case, digits, others. In
@@ -423,8 +450,8 @@ fn judge(run: &[u8]) -> Option<Run> {
     if census.is_hex() {
         // A hash is hexadecimal, too; text has few different high digits.
         let one_case = census.lower == 0 || census.upper == 0;
-        let different = census.different.count_ones();
-        return (one_case && census.digits > few && different > 4 && run.len() >= JUDGED).then_some(Run::Hex);
+        return (one_case && census.digits > few && census.different() > 4 && run.len() >= JUDGED)
+            .then_some(Run::Hex);
     }
     let marks = census.digits.saturating_add(census.others);
     let mixed = census.lower > few && census.upper > few && marks > 0 && census.others <= run.len() / 4;
