@@ -86,10 +86,10 @@ pub const RULES: &[(&str, &str)] = &[
     ("malware/eicar", include_str!("../../../rules/malware/eicar.yaml")),
 ];
 
-/// Returns the detectors whose names `wanted` accepts.
+/// Returns the detectors that `wanted` accepts.
 ///
 /// Where several could claim one value, the surest has it, and of these the first.
-pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
+pub fn builtin(wanted: impl Fn(&dyn Detector) -> bool) -> Vec<Box<dyn Detector>> {
     let single: [Box<dyn Detector>; 10] = [
         Box::new(crate::financial::Track1::new()),
         Box::new(crate::financial::Track2::new()),
@@ -110,7 +110,7 @@ pub fn builtin(wanted: impl Fn(&str) -> bool) -> Vec<Box<dyn Detector>> {
         .chain(crate::health::documents())
         .chain(crate::regulated::national_ids())
         .chain(crate::secrets::tokens());
-    all.filter(|detector| wanted(detector.name())).collect()
+    all.filter(|detector| wanted(&**detector)).collect()
 }
 
 /// Returns what identifies the rules: BLAKE3 of [`ENGINE_VERSION`] and every rule file.

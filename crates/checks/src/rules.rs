@@ -4,13 +4,17 @@ use crate::detectors::{builtin, rules_digest};
 use crate::malware::HashList;
 use crate::system::System;
 use airlock_inspect::{Engine, EngineConfig};
+use airlock_model::Site;
+use airlock_policy::Effective;
+use std::sync::Arc;
 
 /// The detectors, hash lists and fingerprint key of a site. Shared by all its threads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rules {
-    engine: Engine,
-    hashes: HashList,
-    system: System,
+    config: EngineConfig,
+    engine: Arc<Engine>,
+    hashes: Arc<HashList>,
+    system: Arc<System>,
     books: Vec<Book>,
 }
 
@@ -28,19 +32,32 @@ pub struct Book {
 impl Rules {
     /// Puts the built-in detectors together with hash lists.
     pub fn new(fingerprint_key: [u8; 32], hashes: HashList) -> Self {
-        let detectors = builtin(|_| true);
+        let config = EngineConfig { fingerprint_key };
         Self {
-            engine: Engine::new(detectors, EngineConfig { fingerprint_key }),
-            hashes,
-            system: System::default(),
+            engine: Arc::new(Engine::new(builtin(|_| true), config.clone())),
+            config,
+            hashes: Arc::new(hashes),
+            system: Arc::default(),
             books: Vec::new(),
         }
+    }
+
+    /// Returns the same rules with those detectors only that `policy` asks for at `site`: what no rule is
+    /// about is not looked for.
+    #[must_use]
+    pub fn asked_for(&self, policy: &Effective, site: Site) -> Self {
+        let wanted = |check, name: &str| policy.asks_for(site, check, name);
+        if self.engine.is_all(wanted) {
+            return self.clone();
+        }
+        let detectors = builtin(|detector| wanted(detector.check(), detector.name()));
+        Self { engine: Arc::new(Engine::new(detectors, self.config.clone())), ..self.clone() }
     }
 
     /// Adds what inventories are compared with.
     #[must_use]
     pub fn with_system(self, system: System) -> Self {
-        Self { system, ..self }
+        Self { system: Arc::new(system), ..self }
     }
 
     /// Notes which rulebooks any of this came from.
@@ -93,5 +110,30 @@ impl Rules {
             hasher.update(&book.digest);
         }
         *hasher.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use airlock_policy::{DEFAULT_YAML, Document};
+
+    #[test]
+    fn what_no_rule_asks_for_is_not_looked_for() {
+        let rules = Rules::new([7; 32], HashList::default());
+        let all = rules.engine().detectors().count();
+        let asked = |yaml: &str, site| {
+            let document = Document::parse(yaml).unwrap();
+            let rules = rules.asked_for(&Effective::merge(&document, &document), site);
+            rules.engine().detectors().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(DEFAULT_YAML, Site::Source).len(), all);
+        let (before, _) = DEFAULT_YAML.split_once("  - {check: financial").unwrap();
+        let (_, after) = DEFAULT_YAML.split_once("\n\n# What could not").unwrap();
+        let some = "  - {check: financial, detectors: [pan, iban], scope: file, action: hold}\n  \
+                    - {check: secrets, where: [destination], detectors: [jwt], scope: file, action: warn}";
+        let yaml = format!("{before}{some}\n\n# What could not{after}");
+        assert_eq!(asked(&yaml, Site::Source), ["pan", "iban"]);
+        assert_eq!(asked(&yaml, Site::Destination), ["pan", "iban", "jwt"]);
     }
 }

@@ -30,7 +30,8 @@ const WORKING_INTERVAL: Duration = Duration::from_millis(20);
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
-        let station = Station::new(&self.rules, &chamber.effective, Site::Destination)
+        let rules = self.rules.asked_for(&chamber.effective, Site::Destination);
+        let station = Station::new(&rules, &chamber.effective, Site::Destination)
             .without_hashing()
             .with_memo(&chamber.memo);
         let (report, early) = self.receive_finish(link, chamber, &station)?;

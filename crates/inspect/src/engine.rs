@@ -132,6 +132,11 @@ impl Engine {
         builder.finish()
     }
 
+    /// Returns whether all detectors are such as `wanted` accepts, by check and name.
+    pub fn is_all(&self, wanted: impl Fn(Check, &str) -> bool) -> bool {
+        self.detectors.iter().all(|detector| wanted(detector.check(), detector.name()))
+    }
+
     /// Returns the names of the detectors.
     pub fn detectors(&self) -> impl Iterator<Item = &'static str> {
         self.detectors.iter().map(|detector| detector.name())

@@ -34,7 +34,8 @@ pub fn scan(
     threads: usize,
     progress: &Progress,
 ) -> Result<Report, StationError> {
-    let mut station = Station::new(rules, policy, Site::Source);
+    let rules = rules.asked_for(policy, Site::Source);
+    let mut station = Station::new(&rules, policy, Site::Source);
     if let Some(memo) = memo {
         station = station.with_memo(memo);
     }

@@ -249,7 +249,8 @@ fn send(
             &shared,
         ));
     }
-    let mut station = Station::new(offer.rules, effective, Site::Source);
+    let rules = offer.rules.asked_for(effective, Site::Source);
+    let mut station = Station::new(&rules, effective, Site::Source);
     if let Some(memo) = offer.memo {
         station = station.with_memo(memo);
     }

@@ -4,7 +4,8 @@ use crate::cleared::{Changed, Chunk, Cleared};
 use crate::document::{Rule, Scope};
 use crate::effective::Effective;
 use airlock_model::{
-    Action, ChunkRecord, ContentHash, Decision, Extent, Finding, Fingerprint, PlaceKind, Reason, Site, joined,
+    Action, Check, ChunkRecord, ContentHash, Decision, Extent, Finding, Fingerprint, PlaceKind, Reason, Site,
+    joined,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -107,6 +108,11 @@ impl Effective {
         self.rules.iter().any(|rule| rule.sites.contains(&site) && rule.applies(finding))
     }
 
+    /// Returns whether `site` has a rule for anything that a detector finds. One that no rule asks for need not run.
+    pub fn asks_for(&self, site: Site, check: Check, detector: &str) -> bool {
+        self.rules.iter().any(|rule| rule.sites.contains(&site) && rule.asks_for(check, detector))
+    }
+
     /// Judges what `site` found in one object, and writes into each finding what is to be done about it.
     ///
     /// A finding's `disk_offset` and `length` say which bytes it touches; one that lies in
@@ -203,9 +209,11 @@ impl Effective {
 
 impl Rule {
     fn applies(&self, finding: &Finding) -> bool {
-        self.check == finding.check
-            && finding.confidence >= self.confidence
-            && self.detectors.as_ref().is_none_or(|detectors| detectors.contains(&finding.detector))
+        self.asks_for(finding.check, &finding.detector) && finding.confidence >= self.confidence
+    }
+
+    fn asks_for(&self, check: Check, detector: &str) -> bool {
+        self.check == check && self.detectors.as_ref().is_none_or(|detectors| detectors.contains(detector))
     }
 }
 

@@ -8,7 +8,7 @@ mod report;
 use crate::packages;
 use crate::run::{cargo, output, root, run as finish, target};
 use anyhow::{Context, Result, bail};
-use commands::{Contender, PATTERNS, SECTIONS, Section};
+use commands::{Contender, FEW, PATTERNS, SECTIONS, Section};
 use measure::{Names, Taken, median, once};
 use report::Row;
 use std::fs;
@@ -53,6 +53,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     certificates::make(&work.join("certificates"))?;
     let policy = fs::read_to_string(root().join("crates/policy/src/default.yaml"))?;
     fs::write(work.join("leave.yaml"), policy.replace("containers: open", "containers: leave"))?;
+    fs::write(work.join("few.yaml"), FEW)?;
     let names = Names::new(&target().join("release"), &image, &work);
     warm(&image)?;
     for section in sections {

@@ -69,7 +69,7 @@ fn every_rule_has_a_detector() {
     names.sort_unstable();
     rules.sort_unstable();
     assert_eq!(names, rules);
-    assert_eq!(builtin(|name| name == "pan").len(), 1);
+    assert_eq!(builtin(|detector| detector.name() == "pan").len(), 1);
     assert_eq!(rules_digest(), rules_digest());
 }
 
