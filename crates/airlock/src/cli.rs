@@ -67,6 +67,8 @@ pub(crate) enum Verb {
     Verify(VerifyArgs),
     /// Write a VM from a vault to an image file.
     Export(ExportArgs),
+    /// Serve the disks of a VM from a vault over NBD, to be read.
+    ServeNbd(ServeNbdArgs),
     /// List the VMs in a vault.
     List(ListArgs),
     /// Write, check and merge policies.
@@ -87,8 +89,9 @@ pub(crate) enum Verb {
 /// What is inspected, and how it is opened.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A disk image, a bundle (OVA, OVF, VMX, libvirt XML, VirtualBox, a folder of any of these), or
-    /// a folder of files, or a file.
+    /// A disk image, a bundle (OVA, OVF, VMX, libvirt XML, VirtualBox, a folder of any of these),
+    /// an NBD export (`nbd://HOST/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), a folder of files,
+    /// a file, or - for what comes through the standard input.
     pub(crate) source: PathBuf,
     /// Take the source as this, whatever its first bytes say.
     #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
@@ -277,6 +280,25 @@ pub(crate) struct ExportArgs {
     /// The image format; by the ending of FILE when left out, and qcow2 in a folder.
     #[arg(long, value_enum, env = "AIRLOCK_IMAGE_FORMAT")]
     pub(crate) image_format: Option<ImageFormat>,
+    /// Which transfer of that name, counted from 1; the newest when left out.
+    #[arg(long, value_name = "N", env = "AIRLOCK_GENERATION")]
+    pub(crate) generation: Option<u64>,
+}
+
+/// Flags of `serve-nbd`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeNbdArgs {
+    /// The VM. Its disks are exports called disk0, disk1 and so on; the first is also the nameless one.
+    pub(crate) vm: String,
+    /// The director's directory.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_VAULT")]
+    pub(crate) vault: PathBuf,
+    /// Where to listen; port 0 takes a free one. NBD has no passwords: whoever reaches it reads the disks.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10809", env = "AIRLOCK_LISTEN")]
+    pub(crate) listen: String,
+    /// Listen on a socket in the file system instead.
+    #[arg(long, value_name = "PATH", env = "AIRLOCK_SOCKET", conflicts_with = "listen")]
+    pub(crate) socket: Option<PathBuf>,
     /// Which transfer of that name, counted from 1; the newest when left out.
     #[arg(long, value_name = "N", env = "AIRLOCK_GENERATION")]
     pub(crate) generation: Option<u64>,

@@ -52,6 +52,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Director(args) => verbs::director::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Export(args) => verbs::export::run(context, &args),
+        Verb::ServeNbd(args) => verbs::serve_nbd::run(context, &args),
         Verb::List(args) => verbs::list::run(context, &args),
         Verb::Demo(args) => verbs::demo::run(context, &args),
         Verb::Policy(args) => verbs::policy::run(context, &args),

@@ -4,9 +4,11 @@ use crate::cli::{MemoArgs, RuleArgs, SourceArgs, SourceFormat};
 use crate::failure::{Code, Failure};
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
 use airlock_checks::{Book, Rules, System, malware::HashList};
+use airlock_disk::Format;
 use airlock_evidence::SiteKey;
 use airlock_licensing::Entitlements;
 use airlock_manager::{Source, SourceOptions};
+use airlock_nbd::{Address, NbdDisk, Uri};
 use airlock_policy::{DEFAULT_YAML, Document};
 use airlock_rulebook::{Installed, Kind, Rulebook, Store};
 use airlock_vulnerability::Index;
@@ -222,10 +224,87 @@ fn memo_path() -> Option<PathBuf> {
         .map(|folder| folder.join("memo"))
 }
 
+/// What is to be inspected, and the folder that it was put into if it came through a pipe.
+pub(crate) struct OpenSource {
+    source: Source,
+    /// Removed at the end.
+    _spool: Option<tempfile::TempDir>,
+}
+
+impl std::ops::Deref for OpenSource {
+    type Target = Source;
+
+    fn deref(&self) -> &Source {
+        &self.source
+    }
+}
+
 /// Opens what is to be inspected. `disk` takes a file of unknown content as a raw disk.
-pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<Source, Failure> {
-    use airlock_disk::Format;
-    let options = SourceOptions {
+pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<OpenSource, Failure> {
+    let text = args.source.to_str().unwrap_or_default();
+    let (source, spool) = if Uri::is_meant(text) {
+        (export(text, args)?, None)
+    } else if text == "-" {
+        let (folder, path) = spool()?;
+        (Source::open(&path, &options(args, disk))?, Some(folder))
+    } else {
+        (Source::open(&args.source, &options(args, disk))?, None)
+    };
+    if source.was_probed() && source.disk().format() == Format::Raw {
+        tracing::info!(
+            "taken as raw by its first bytes, which a guest may have written; --source-format pins it"
+        );
+    }
+    for oddity in &source.survey().oddities {
+        let name = if oddity.volume.is_empty() { "disk" } else { &oddity.volume };
+        crate::output::note(&format!("note: {name}: {}", oddity.what));
+    }
+    Ok(OpenSource { source, _spool: spool })
+}
+
+/// Opens a disk that a server exports.
+fn export(text: &str, args: &SourceArgs) -> Result<Source, Failure> {
+    if !matches!(args.source_format, None | Some(SourceFormat::Raw)) {
+        let text = "an NBD export is read as the bytes of a disk: --source-format can only be raw";
+        return Err(Failure::new(Code::Usage, text));
+    }
+    let uri = Uri::parse(text).map_err(|error| {
+        Failure::of(Code::Usage, &error).hint("nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH")
+    })?;
+    let disk = NbdDisk::open(&uri).map_err(|error| {
+        let code = match &error {
+            airlock_nbd::Error::Refused { .. } => Code::NotFound,
+            _ => Code::Error,
+        };
+        let failure = Failure::of(code, &error);
+        Failure { text: format!("{text}: {}", failure.text), ..failure }
+            .hint("check that the server runs and exports this name; `nbdinfo --list` shows what it has")
+    })?;
+    let name = match &uri.address {
+        _ if !uri.export.is_empty() => PathBuf::from(&uri.export),
+        Address::Tcp { host, .. } => PathBuf::from(host),
+        Address::Unix(path) => path.clone(),
+    };
+    Ok(Source::of_disk(&name, Arc::new(disk))?)
+}
+
+/// Puts what comes through the standard input into a file of a folder of its own.
+fn spool() -> Result<(tempfile::TempDir, PathBuf), Failure> {
+    let folder = tempfile::tempdir().map_err(|error| {
+        Failure::io("make a folder for the standard input in", &std::env::temp_dir(), &error)
+    })?;
+    let path = folder.path().join("stdin");
+    let copied = std::fs::File::create_new(&path)
+        .and_then(|mut file| std::io::copy(&mut std::io::stdin().lock(), &mut file));
+    copied.map_err(|error| {
+        Failure::io("keep the standard input in", &path, &error)
+            .hint("TMPDIR names another folder with more room")
+    })?;
+    Ok((folder, path))
+}
+
+fn options(args: &SourceArgs, disk: bool) -> SourceOptions {
+    SourceOptions {
         format: match args.source_format {
             Some(SourceFormat::Raw) => Some(Format::Raw),
             Some(SourceFormat::Qcow2) => Some(Format::Qcow2),
@@ -238,16 +317,5 @@ pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<Source, Failure> {
         plain_file: args.source_format == Some(SourceFormat::File),
         disk,
         allow_backing: args.allow_backing.clone(),
-    };
-    let source = Source::open(&args.source, &options)?;
-    if source.was_probed() && source.disk().format() == Format::Raw {
-        tracing::info!(
-            "taken as raw by its first bytes, which a guest may have written; --source-format pins it"
-        );
     }
-    for oddity in &source.survey().oddities {
-        let name = if oddity.volume.is_empty() { "disk" } else { &oddity.volume };
-        crate::output::note(&format!("note: {name}: {}", oddity.what));
-    }
-    Ok(source)
 }

@@ -88,6 +88,14 @@ pub struct Bundle {
     pub notes: Vec<String>,
 }
 
+impl Bundle {
+    /// Takes a disk that is there already as all that a machine consists of.
+    pub fn of_disk(source: Arc<dyn BlockSource>) -> Self {
+        let space = Space::of_disk(source.size(), source.format().name());
+        Self { kind: Kind::Image, machine: None, space, source, probed: false, notes: Vec::new() }
+    }
+}
+
 /// Endings of files that are taken for disk images: those of formats that say what they are …
 const IMAGE_ENDINGS: [&str; 8] = ["qcow2", "qcow", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "vdi"];
 /// … and those of raw disks.
@@ -149,15 +157,7 @@ fn open_image(path: &Path, options: &Options) -> Result<Bundle, Error> {
     let open = OpenOptions { format: options.format, allow_backing: options.allow_backing.clone() };
     let opened = airlock_disk::open(path, &open)
         .map_err(|source| Error::Image { path: path.to_path_buf(), source })?;
-    let space = Space::of_disk(opened.source.size(), opened.source.format().name());
-    Ok(Bundle {
-        kind: Kind::Image,
-        machine: None,
-        space,
-        source: opened.source,
-        probed: opened.probed,
-        notes: Vec::new(),
-    })
+    Ok(Bundle { probed: opened.probed, ..Bundle::of_disk(opened.source) })
 }
 
 fn open_file(path: &Path, size: u64) -> Result<Bundle, Error> {

@@ -5,6 +5,7 @@ use airlock_disk::BlockSource;
 use airlock_guest::{Oddity, Survey};
 use airlock_model::{Extent, Machine, MemberKind, Space};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use airlock_bundle::Options as SourceOptions;
 
@@ -37,7 +38,15 @@ pub struct Source {
 impl Source {
     /// Opens a path and surveys what is there.
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, SourceError> {
-        let bundle = airlock_bundle::open(path, options)?;
+        Self::of(path, airlock_bundle::open(path, options)?)
+    }
+
+    /// Takes a disk that is there already, and surveys it; `name` is what it is called.
+    pub fn of_disk(name: &Path, disk: Arc<dyn BlockSource>) -> Result<Self, SourceError> {
+        Self::of(name, Bundle::of_disk(disk))
+    }
+
+    fn of(path: &Path, bundle: Bundle) -> Result<Self, SourceError> {
         let mut survey = airlock_guest::survey_space(&*bundle.source, &bundle.space)
             .map_err(|source| SourceError::Survey { path: path.to_path_buf(), source })?;
         let note = |what: &String| Oddity {

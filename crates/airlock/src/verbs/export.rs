@@ -83,7 +83,8 @@ pub(crate) fn run(context: Context, args: &ExportArgs) -> Result<Code, Failure> 
     Ok(Code::Clean)
 }
 
-fn is_disk(member: &Member) -> bool {
+/// Returns whether a member of a VM is one of its disks.
+pub(crate) fn is_disk(member: &Member) -> bool {
     matches!(member.kind, MemberKind::Disk { .. })
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod scan;
+pub(crate) mod serve_nbd;
 mod summary;
 pub(crate) mod transfer;
 pub(crate) mod verify;

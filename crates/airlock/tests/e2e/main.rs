@@ -12,6 +12,7 @@ mod judges;
 mod large;
 mod layers;
 mod memo;
+mod nbd;
 mod progress;
 mod remote;
 mod reports;

@@ -46,7 +46,7 @@ impl Bench {
 
     /// Prepares a run of the command; JSON on standard output, nothing of the environment's settings.
     pub(crate) fn airlock(&self, verb: &str) -> Run {
-        Run { command: self.command(verb) }
+        Run { command: self.command(verb), input: None }
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -79,9 +79,14 @@ impl Bench {
 
     /// Starts a transfer as a child that can be killed.
     pub(crate) fn start_transfer(&self, args: &[&OsStr]) -> Service {
-        let mut command = self.command("transfer");
+        self.start("transfer", args)
+    }
+
+    /// Starts a verb as a child.
+    pub(crate) fn start(&self, verb: &str, args: &[&OsStr]) -> Service {
+        let mut command = self.command(verb);
         command.args(args);
-        Service::start("the transfer", command).expect("the transfer starts")
+        Service::start(verb, command).expect("it starts")
     }
 
     /// Starts a verb with its standard error on a terminal, and nothing of what it prints kept.
@@ -170,6 +175,7 @@ impl DirectorProcess {
 #[derive(Debug)]
 pub(crate) struct Run {
     command: Command,
+    input: Option<PathBuf>,
 }
 
 impl Run {
@@ -185,6 +191,12 @@ impl Run {
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Gives it a file as its standard input.
+    pub(crate) fn input(mut self, path: &Path) -> Self {
+        self.input = Some(path.to_path_buf());
         self
     }
 
@@ -205,7 +217,8 @@ impl Run {
 
     /// Runs it to its end.
     pub(crate) fn end(mut self) -> Ran {
-        let output = self.command.stdin(Stdio::null()).output().expect("the command runs");
+        let input = self.input.map_or_else(Stdio::null, |path| File::open(path).expect("input").into());
+        let output = self.command.stdin(input).output().expect("the command runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

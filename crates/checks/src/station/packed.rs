@@ -214,8 +214,7 @@ impl<'a> Worker<'a> {
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
         let (mut expected, mut hashed, mut complete) = (None, 0, true);
-        let limits = self.limits(place);
-        let runs = Runs::new(&limits, &mut layers);
+        let runs = Runs::new(&self.limits(place), &mut layers);
         let mut whole = Whole { bytes: Vec::new(), too_long: false, runs };
         for of in place.packed {
             // Pieces side by side may come out of the same stored bytes.
@@ -274,7 +273,7 @@ impl<'a> Worker<'a> {
         let found = std::mem::take(&mut self.matches);
         let layered = if !ended.wanted {
             layers.finish(found, ended.reasons)
-        } else if !limits.containers {
+        } else if !self.limits(place).containers {
             Layered { plain: found, unscannable: [Reason::Unsupported].into(), ..Layered::default() }
         } else {
             let mut layered = inspect_layers(rules, scanners, &mut ended.bytes.as_slice(), found);
