@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "checks",
         &["model", "disk", "policy", "guest", "inspect", "decode", "inventory", "vulnerability", "licensing"],
     ),
+    ("jail", &[]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),
     (
@@ -52,6 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "checks",
             "transfer",
             "link",
+            "jail",
         ],
     ),
     (
