@@ -21,10 +21,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
     RulesetStatus, Scope,
 };
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Bytes of address space for each byte of memory: allocators reserve more than they use.
 const ADDRESS_SPACE_FACTOR: u64 = 4;
@@ -69,8 +66,9 @@ pub enum Error {
 
 /// Jails this process for good.
 ///
-/// Call it while there is one thread. `start` starts the others, which inherit what was taken so far and
-/// must touch nothing hostile before this returns; none can be started afterwards.
+/// Call it while there is one thread. `start` starts the others and waits until they run: what a thread does
+/// to start is not let through afterwards. They inherit what was taken so far, and must touch nothing hostile
+/// before this returns.
 pub fn enter<T>(limits: Limits, start: impl FnOnce() -> T) -> Result<T, Error> {
     confine(limits)?;
     let started = start();
@@ -82,8 +80,6 @@ pub fn enter<T>(limits: Limits, start: impl FnOnce() -> T) -> Result<T, Error> {
 /// is the first half of [`enter`], apart for its tests.
 pub fn confine(limits: Limits) -> Result<(), Error> {
     let failed = |what| move |error: rustix::io::Errno| Error::Limit { what, source: error.into() };
-    // It serves the process that started it, and nobody else.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("the life"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("the dumps"))?;
     let address_space = limits.memory_bytes.saturating_mul(ADDRESS_SPACE_FACTOR);
     let of = |resource, soft, hard| setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) });
