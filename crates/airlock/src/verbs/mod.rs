@@ -15,6 +15,7 @@ pub(crate) mod scan;
 mod summary;
 pub(crate) mod transfer;
 pub(crate) mod verify;
+pub(crate) mod worker;
 
 use crate::cli::{Format, ProgressStyle};
 
