@@ -81,6 +81,9 @@ pub(crate) enum Verb {
     Completions(CompletionsArgs),
     /// Print the manual page.
     Man,
+    /// Touch what a director has received, in a jail: started by the director, and by nobody else.
+    #[command(hide = true)]
+    Worker,
     /// Read and hash what a scan would read, and nothing else: the measure for benchmarks.
     #[command(hide = true)]
     BenchRead(BenchReadArgs),
@@ -247,6 +250,10 @@ pub(crate) struct DirectorArgs {
     /// Threads that inspect what has arrived.
     #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
     pub(crate) threads: Option<usize>,
+    /// Touch what arrives in this process, which holds all keys, and not in a jailed one for each transfer. Only
+    /// for machines whose kernel has no Landlock or no seccomp, and only for VMs that you trust.
+    #[arg(long, env = "AIRLOCK_NO_JAIL")]
+    pub(crate) no_jail: bool,
 }
 
 /// Flags of `verify`.

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if usage { Code::Usage } else { Code::Clean } as u8);
         }
     };
+    if matches!(cli.verb, Verb::Worker) {
+        return verbs::worker::run();
+    }
     start_log(&cli);
     let format = cli.format;
     match run(cli) {
@@ -61,5 +64,6 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Completions(args) => verbs::generate::completions(&args),
         Verb::Man => verbs::generate::man(),
         Verb::BenchRead(args) => verbs::bench::run(context, &args),
+        Verb::Worker => unreachable!("it has ended before"),
     }
 }

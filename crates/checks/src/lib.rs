@@ -14,7 +14,7 @@ mod system;
 
 pub use rules::{Book, Rules};
 pub use station::{
-    Early, FINDINGS_MAX, HeldExtent, MemberReport, Names, NoSink, Outcome, Progress, RETAINED_BYTES, Report,
-    Sink, Station, StationError, UNIT_BYTES,
+    Early, Elsewhere, Examined, Examiner, FINDINGS_MAX, HeldExtent, MemberReport, Names, NoSink, Outcome,
+    PieceContent, Progress, RETAINED_BYTES, Report, Sink, Station, StationError, UNIT_BYTES, Unit,
 };
 pub use system::{FeedsUsed, System, SystemReport};

@@ -199,6 +199,12 @@ impl Arriving {
         self.bytes
     }
 
+    /// Stops to look out: nothing is judged before the end any more.
+    pub(crate) fn stop(&mut self) {
+        self.contested = true;
+        self.watch = None;
+    }
+
     /// Returns whether what was judged still holds.
     pub(crate) fn is_watched(&self) -> bool {
         self.watch.is_some()

@@ -2,10 +2,11 @@
 
 use crate::arriving::{Arriving, Next, Part};
 use crate::chamber::{Chamber, Content};
+use crate::inspector::Inspector;
 use crate::segment::{Bytes, Segments, Stored};
 use crate::{Director, Error};
 use airlock_checks::memo::Tag;
-use airlock_checks::{Early, Outcome, Station};
+use airlock_checks::{Early, Outcome, Station, StationError};
 use airlock_disk::{BlockSource, Error as DiskError, Format, Span, SpanKind, check_range};
 use airlock_model::{Extent, Place};
 use std::cell::Cell;
@@ -177,8 +178,9 @@ impl Director {
     pub(crate) fn judge_arriving<'c>(
         &self,
         chamber: &'c Chamber,
+        inspector: &Inspector,
         station: &Station<'c>,
-    ) -> Option<Early<'c>> {
+    ) -> Result<Option<Early<'c>>, Error> {
         let mut wanted = SURVEY_BYTES;
         loop {
             let content = chamber.content();
@@ -186,22 +188,26 @@ impl Director {
             let waited = chamber.changed.wait_while(content, waits);
             let mut content = waited.expect("no holder of this lock panics");
             if content.ended {
-                return None;
+                return Ok(None);
             }
             wanted = content.arriving.begin_survey().saturating_mul(SURVEY_GROWTH);
             drop(content);
-            let Some((early, read)) = self.survey_arriving(chamber, station) else { continue };
+            let Some((early, read)) = self.survey_arriving(chamber, inspector, station)? else { continue };
             if !chamber.content().arriving.watch(&early.survey().map, read) {
                 continue;
             }
             std::thread::scope(|scope| {
+                let mut judges = Vec::new();
                 for _ in 0..self.threads {
-                    scope.spawn(|| self.judge_ready(chamber, station, &early));
-                    scope.spawn(|| self.judge_long(chamber, station, &early));
+                    judges.push(scope.spawn(|| self.judge_ready(chamber, station, &early)));
+                    judges.push(scope.spawn(|| self.judge_long(chamber, station, &early)));
                 }
-            });
+                let joined = judges.into_iter().map(|judge| judge.join().expect("a station does not panic"));
+                // All of them, whoever fails.
+                joined.fold(Ok(()), Result::and)
+            })?;
             if chamber.content().arriving.is_watched() {
-                return Some(early);
+                return Ok(Some(early));
             }
         }
     }
@@ -222,15 +228,20 @@ impl Director {
     fn survey_arriving<'c>(
         &self,
         chamber: &'c Chamber,
+        inspector: &Inspector,
         station: &Station<'c>,
-    ) -> Option<(Early<'c>, Vec<Extent>)> {
+    ) -> Result<Option<(Early<'c>, Vec<Extent>)>, Error> {
         let source = Incomplete { read: Some(Mutex::default()), ..self.incomplete(chamber) };
-        let survey = airlock_guest::survey_space(&source, &chamber.hello.space).ok()?;
-        Some((station.begin(&chamber.hello.space, survey), source.into_read()))
+        match inspector.survey(&source, &chamber.hello.space) {
+            Ok(survey) => Ok(Some((station.begin(&chamber.hello.space, survey), source.into_read()))),
+            Err(lost @ Error::Worker(_)) => Err(lost),
+            // Perhaps it can be read when more of it is there.
+            Err(_) => Ok(None),
+        }
     }
 
     /// Judges files until everything has arrived, or until what is known of the disk is outdated.
-    fn judge_ready(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
+    fn judge_ready(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) -> Result<(), Error> {
         let source = self.incomplete(chamber);
         // The tag of the file in work, unless its verdict is from an earlier transfer.
         let fresh = Cell::new(None);
@@ -257,11 +268,11 @@ impl Director {
             }
             whole
         };
-        station.judge_files(&source, early, &mut next, &mut take);
+        judge(chamber, || station.judge_files(&source, early, &mut next, &mut take))
     }
 
     /// Judges long files while they arrive, as long as they come in order.
-    fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) {
+    fn judge_long(&self, chamber: &Chamber, station: &Station<'_>, early: &Early<'_>) -> Result<(), Error> {
         let source = Incomplete { patient: true, ..self.incomplete(chamber) };
         let current = Cell::new(0);
         let mut next = || {
@@ -291,8 +302,18 @@ impl Director {
             }
             whole
         };
-        station.judge_files(&source, early, &mut next, &mut take);
+        judge(chamber, || station.judge_files(&source, early, &mut next, &mut take))
     }
+}
+
+/// Judges files. Where that fails there is nothing more to wait for, and the streams need not.
+fn judge(chamber: &Chamber, judge: impl FnOnce() -> Result<(), StationError>) -> Result<(), Error> {
+    judge().map_err(|error| {
+        chamber.content().arriving.stop();
+        chamber.changed.notify_all();
+        chamber.caught_up.notify_all();
+        Error::from(error)
+    })
 }
 
 /// Returns the tag of a file: its chunks, where its holes are, and what it is judged by.

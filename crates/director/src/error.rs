@@ -47,6 +47,9 @@ pub enum Error {
     /// The disk that arrived could not be read or judged.
     #[error("cannot judge what arrived")]
     Station(#[from] airlock_checks::StationError),
+    /// The worker that was to inspect what arrives is lost.
+    #[error(transparent)]
+    Worker(#[from] crate::worker::Lost),
     /// Writing an exported image failed.
     #[error("cannot write the image")]
     Image(#[source] airlock_disk::Error),

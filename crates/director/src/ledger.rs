@@ -44,6 +44,8 @@ pub(crate) mod state {
     pub(crate) const STAGING: &str = "staging";
     pub(crate) const COMMITTING: &str = "committing";
     pub(crate) const DISCARDING: &str = "discarding";
+    pub(crate) const DISCARDED: &str = "discarded";
+    pub(crate) const FAILED: &str = "failed";
 }
 
 /// A transfer as it stands in the ledger.

@@ -32,6 +32,7 @@ mod chamber;
 mod direct;
 mod early;
 mod error;
+mod inspector;
 mod keys;
 mod ledger;
 mod manifest;
@@ -43,11 +44,13 @@ mod server;
 mod session;
 mod vault;
 mod verdict;
+pub mod worker;
 
 pub use error::Error;
 pub use ledger::VmRow;
 pub use server::Server;
 pub use vault::{Check, VaultVm};
+pub use worker::WorkerConfig;
 
 use airlock_checks::Rules;
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
@@ -83,6 +86,8 @@ pub struct Config {
     pub threads: usize,
     /// The time.
     pub clock: Clock,
+    /// How the workers are started that touch what has arrived; without, this process does so itself.
+    pub worker: Option<WorkerConfig>,
 }
 
 /// A director over its directory.
@@ -94,6 +99,7 @@ pub struct Director {
     rules: Arc<Rules>,
     threads: usize,
     clock: Clock,
+    worker: Option<WorkerConfig>,
     key: SiteKey,
     ledger: Ledger,
     segments: Arc<Segments>,
@@ -124,6 +130,7 @@ impl Director {
             rules: config.rules,
             threads: config.threads.max(1),
             clock: config.clock,
+            worker: config.worker,
             directory,
             _lock: lock,
         };
@@ -195,6 +202,11 @@ impl Director {
 
     /// Destroys everything that a transfer has brought: first its key, then the bytes.
     pub(crate) fn discard(&self, transfer: &[u8; 16]) -> Result<(), Error> {
+        self.discard_as(transfer, state::DISCARDED)
+    }
+
+    /// Destroys everything that a transfer has brought, which ends in `state`.
+    pub(crate) fn discard_as(&self, transfer: &[u8; 16], state: &str) -> Result<(), Error> {
         self.ledger.set_state(transfer, state::DISCARDING)?;
         keys::destroy(&self.transfer_key_path(transfer))?;
         self.segments.remove_all(transfer)?;
@@ -202,7 +214,7 @@ impl Director {
         if manifest.exists() {
             std::fs::remove_file(&manifest).map_err(Error::file("remove", &manifest))?;
         }
-        self.ledger.forget(transfer, "discarded")
+        self.ledger.forget(transfer, state)
     }
 
     /// Returns the VMs of the default tenant.

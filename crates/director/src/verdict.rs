@@ -1,11 +1,13 @@
 //! From everything that has arrived to a sealed VM or a discarded transfer.
 
 use crate::chamber::{Arrival, Chamber};
+use crate::inspector::Inspector;
 use crate::ledger::{Sealing, state};
 use crate::manifest::Manifest;
 use crate::sealed_disk::Placement;
+use crate::worker::Lost;
 use crate::{Director, Error, keys};
-use airlock_checks::{Early, NoSink, Progress, Report, Station, StationError, SystemReport};
+use airlock_checks::{Early, NoSink, Progress, Report, Station, SystemReport};
 use airlock_disk::BlockSource;
 use airlock_evidence::{
     Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules, STATEMENT_TYPE,
@@ -27,14 +29,43 @@ const FINDINGS_LISTED_MAX: usize = 10_000;
 /// How often a waiting manager hears that the director is still at work.
 const WORKING_INTERVAL: Duration = Duration::from_millis(20);
 
+/// What was judged, or why it could not be.
+type Judged<T> = Result<T, Error>;
+
+/// Why a transfer is not kept.
+#[derive(Debug, Clone, Copy)]
+enum Refusal<'v> {
+    /// The source wants it so.
+    Source,
+    /// This site's verdict.
+    Policy(&'v Report),
+    /// Nobody could say what it is: the verdict is that of what was not inspected.
+    Lost(&'v Lost),
+}
+
+/// How a transfer ends.
+#[derive(Debug)]
+struct End {
+    state: &'static str,
+    reason: Option<String>,
+}
+
+impl End {
+    fn is_kept(&self) -> bool {
+        self.state.starts_with("active")
+    }
+}
+
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
+        let inspector = self.inspector(chamber)?;
         let rules = self.rules.asked_for(&chamber.effective, Site::Destination);
         let station = Station::new(&rules, &chamber.effective, Site::Destination)
             .without_hashing()
             .with_memo(&chamber.memo);
-        let (report, early) = self.receive_finish(link, chamber, &station)?;
+        let station = inspector.station(station);
+        let (report, early) = self.receive_finish(link, chamber, &inspector, &station)?;
         if chamber.streams.load(Ordering::Acquire) != 0 {
             return Err(Error::Peer("it finished while a stream was open".into()));
         }
@@ -43,12 +74,24 @@ impl Director {
         check_report(chamber, &source)?;
         let mut arrival = chamber.arrival();
         if source.decision == Decision::Terminate {
-            return self.refuse(link, chamber, &source, None);
+            return self.refuse(link, chamber, &source, Refusal::Source);
         }
-        let (verdict, products) = self.judge(link, chamber, &station, early, &arrival)?;
+        let judged = early.and_then(|early| {
+            let judged = self.judge(link, chamber, (&inspector, &station), early, &arrival)?;
+            inspector.end()?;
+            Ok(judged)
+        });
+        let (verdict, products) = match judged {
+            Ok(judged) => judged,
+            // Whatever else went wrong is what came of it.
+            Err(error) => match inspector.failure() {
+                Some(lost) => return self.refuse(link, chamber, &source, Refusal::Lost(&lost)),
+                None => return Err(error),
+            },
+        };
         let stop = !verdict.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
         if verdict.decision == Decision::Terminate || stop {
-            return self.refuse(link, chamber, &source, Some(&verdict));
+            return self.refuse(link, chamber, &source, Refusal::Policy(&verdict));
         }
         self.ledger.set_state(&chamber.id, state::COMMITTING)?;
         self.keep(link, chamber, &source, (&verdict, &products), &mut arrival)
@@ -60,10 +103,11 @@ impl Director {
         &self,
         link: &mut dyn Link,
         chamber: &'c Chamber,
+        inspector: &Inspector,
         station: &Station<'c>,
-    ) -> Result<(Vec<u8>, Option<Early<'c>>), Error> {
+    ) -> Result<(Vec<u8>, Judged<Option<Early<'c>>>), Error> {
         std::thread::scope(|scope| {
-            let judging = scope.spawn(move || self.judge_arriving(chamber, station));
+            let judging = scope.spawn(move || self.judge_arriving(chamber, inspector, station));
             let received = link.receive(&mut Vec::new());
             chamber.end();
             // A long file may be in work.
@@ -84,30 +128,29 @@ impl Director {
         &self,
         link: &mut dyn Link,
         chamber: &'c Chamber,
-        station: &Station<'c>,
+        (inspector, station): (&Inspector, &Station<'c>),
         early: Option<Early<'c>>,
         arrival: &Arrival,
-    ) -> Result<(Report, Vec<String>), Error> {
+    ) -> Judged<(Report, Vec<String>)> {
         let space = &chamber.hello.space;
         let disk = arrival.source(space.size(), &self.segments)?;
-        let early = if let Some(early) = early {
-            early
-        } else {
-            let survey = airlock_guest::survey_space(&disk, space)
-                .map_err(|error| Error::damaged(chamber.hello.vm.clone(), error.to_string()))?;
-            station.begin(space, survey)
-        };
         let elsewhere = self.elsewhere(chamber)?;
         let progress = Progress::default();
         std::thread::scope(|scope| {
             let elsewhere = &elsewhere;
             let mut sinks = vec![NoSink; self.threads];
             let (disk, progress) = (&disk, &progress);
-            let station = station.by_name(disk);
             let working = scope.spawn(move || {
-                let (system, products) = self.judge_system(chamber, disk, early.survey(), elsewhere);
+                let early = match early {
+                    Some(early) => early,
+                    None => station.begin(space, inspector.survey(disk, space)?),
+                };
+                let (system, products) =
+                    self.judge_system(chamber, inspector, (disk, early.survey()), elsewhere)?;
+                let station = station.by_name(disk);
                 let mut report = station.finish(disk, early, &mut sinks, progress)?;
                 report.add_system(&system);
+                check_coverage(&report)?;
                 Ok((report, products))
             });
             while !working.is_finished() {
@@ -115,7 +158,6 @@ impl Director {
             }
             working.join().expect("a station does not panic")
         })
-        .map_err(|error: StationError| Error::from(error))
     }
 
     /// Returns the products of other VMs of the tenant, where rights to them are counted.
@@ -130,19 +172,19 @@ impl Director {
     fn judge_system(
         &self,
         chamber: &Chamber,
-        disk: &dyn BlockSource,
-        survey: &Survey,
+        inspector: &Inspector,
+        (disk, survey): (&dyn BlockSource, &Survey),
         elsewhere: &[String],
-    ) -> (SystemReport, Vec<String>) {
+    ) -> Judged<(SystemReport, Vec<String>)> {
         if self.rules.system().is_empty() {
-            return Default::default();
+            return Ok(Default::default());
         }
-        let inventory = airlock_inventory::take(disk, &chamber.hello.space, survey);
+        let inventory = inspector.inventory(disk, &chamber.hello.space, survey)?;
         let now = (self.clock)();
         let (policy, site) = (&chamber.effective, Site::Destination);
         let report = self.rules.judge_system(&inventory, elsewhere, policy, site, now);
         let counted = inventory.products.into_iter().filter(|_| self.rules.system().has_entitlements());
-        (report, counted.map(|product| product.name).collect())
+        Ok((report, counted.map(|product| product.name).collect()))
     }
 
     fn keep(
@@ -173,7 +215,8 @@ impl Director {
         let end = if withheld { "active-withheld" } else { "active" };
         let decision = verdict.decision.max(source.decision);
         let findings = findings_of(source, Some(verdict));
-        let statement = self.statement(chamber, source, end, decision, disks, findings);
+        let statement =
+            self.statement(chamber, source, End { state: end, reason: None }, decision, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
         let sealing = Sealing {
@@ -210,17 +253,27 @@ impl Director {
         link: &mut dyn Link,
         chamber: &Chamber,
         source: &SourceReport,
-        verdict: Option<&Report>,
+        why: Refusal<'_>,
     ) -> Result<(), Error> {
-        self.discard(&chamber.id)?;
-        tracing::info!(transfer = hex::encode(chamber.id), "refused by policy, everything discarded");
+        let transfer = hex::encode(chamber.id);
+        let (verdict, end) = match why {
+            Refusal::Source => (None, End { state: state::DISCARDED, reason: None }),
+            Refusal::Policy(verdict) => (Some(verdict), End { state: state::DISCARDED, reason: None }),
+            Refusal::Lost(lost) => {
+                tracing::error!(transfer, reason = lost.name(), %lost, "not inspected, so nothing is kept");
+                (None, End { state: state::FAILED, reason: Some(format!("{}: {lost}", lost.name())) })
+            }
+        };
+        self.discard_as(&chamber.id, end.state)?;
+        tracing::info!(transfer, state = end.state, "refused, everything discarded");
         let nothing = Arrival::default().roots(&chamber.hello.space);
         let disks = disk_records(chamber, source, verdict, &nothing);
         let findings = findings_of(source, verdict);
-        let statement = self.statement(chamber, source, "discarded", Decision::Terminate, disks, findings);
+        let state = end.state.to_owned();
+        let statement = self.statement(chamber, source, end, Decision::Terminate, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
-        link.send(&Message::Sealed { state: "discarded".into(), evidence }, &[])?;
+        link.send(&Message::Sealed { state, evidence }, &[])?;
         Ok(())
     }
 
@@ -228,14 +281,14 @@ impl Director {
         &self,
         chamber: &Chamber,
         source: &SourceReport,
-        end: &str,
+        end: End,
         decision: Decision,
         disks: Vec<Disk>,
         findings: Findings,
     ) -> Statement {
         let hello = &chamber.hello;
         let root =
-            |disk: &Disk| if end == "discarded" { disk.source_root.clone() } else { disk.kept_root.clone() };
+            |disk: &Disk| if end.is_kept() { disk.kept_root.clone() } else { disk.source_root.clone() };
         let subject = disks
             .iter()
             .map(|disk| Subject {
@@ -253,7 +306,8 @@ impl Director {
                     id: hex::encode(chamber.id),
                     vm: hello.vm.clone(),
                     vdc: hello.vdc.clone(),
-                    state: end.into(),
+                    state: end.state.into(),
+                    reason: end.reason,
                     decision,
                     decided_at: (self.clock)(),
                 },
@@ -376,6 +430,15 @@ fn cleared(arrival: &Arrival, report: &Report) -> Result<Vec<Cleared<Placement>>
         })
     };
     arrival.placements.iter().map(clear).collect()
+}
+
+/// Checks that this site has accounted for every byte (I2), whoever has read it.
+fn check_coverage(report: &Report) -> Result<(), Error> {
+    for member in &report.members {
+        invariant::coverage_sums(&member.coverage)
+            .map_err(|why| Error::damaged("the verdict of this site", why))?;
+    }
+    Ok(())
 }
 
 fn check_report(chamber: &Chamber, source: &SourceReport) -> Result<(), Error> {

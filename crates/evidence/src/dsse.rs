@@ -305,6 +305,7 @@ mod tests {
                     vm: "erp".into(),
                     vdc: "default".into(),
                     state: "active".into(),
+                    reason: None,
                     decision: Decision::Allow,
                     decided_at: 1,
                 },

@@ -66,8 +66,11 @@ pub struct Transfer {
     pub vm: String,
     /// The virtual data center that it went to.
     pub vdc: String,
-    /// `active`, `active-withheld`, `discarded` or `rejected`.
+    /// `active`, `active-withheld`, `discarded`, `rejected` or `failed`.
     pub state: String,
+    /// Why it failed, where that was no verdict on what it brought, such as `worker:signal` and a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What both policies together decided.
     pub decision: Decision,
     /// When the director decided, in seconds since 1970-01-01 UTC by its clock.

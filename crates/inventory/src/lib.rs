@@ -41,7 +41,7 @@ use airlock_guest::Survey;
 use airlock_model::{Escaped, PlaceKind, Space};
 use content::Content;
 use readers::{Found, Reader};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Most bytes of one file that are read.
@@ -56,7 +56,7 @@ pub(crate) const WORD_BYTES_MAX: usize = 512;
 /// Where packages of a kind come from, and by which rules their versions are ordered.
 ///
 /// The names are those of package URLs (purl), which `CycloneDX` and OSV use, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ecosystem {
     /// Debian and its descendants.
@@ -100,7 +100,7 @@ impl Ecosystem {
 }
 
 /// The file that says that something is installed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Evidence {
     /// The disk, such as `disk0`.
     pub disk: String,

@@ -2,10 +2,10 @@
 
 use crate::readers::Found;
 use crate::{Evidence, Product};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An operating system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// `ID`, such as `debian`.
     pub id: String,

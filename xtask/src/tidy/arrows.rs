@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "checks",
         &["model", "disk", "policy", "guest", "inspect", "decode", "inventory", "vulnerability", "licensing"],
     ),
+    ("jail", &[]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),
     (
@@ -53,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "checks",
             "transfer",
             "link",
+            "jail",
         ],
     ),
     (

@@ -99,6 +99,8 @@ impl Demo {
             rules: Arc::clone(&self.rules),
             threads: stats::processors(),
             clock: stats::now,
+            // It is the demo's own disk, and has to run on any kernel.
+            worker: None,
         };
         let server = Server::bind(Arc::new(Director::open(config)?), "127.0.0.1:0")?;
         let address = server.address()?.to_string();

@@ -8,19 +8,32 @@ use airlock_director::{Config, Director, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+const NO_JAIL: &str = "a director inspects in a process without rights, for which the kernel needs Landlock and \
+     seccomp; --no-jail goes without, and is for VMs that you trust";
+const NOT_JAILED: &str = "warning: --no-jail: hostile disks are parsed by the process that holds all keys";
+
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure> {
     let (_, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
     let rules = site::rules(&args.rules, &args.data)?;
     let threads = args.threads.unwrap_or_else(stats::processors);
-    let config = Config { directory: args.data.clone(), policy_yaml, rules, threads, clock: stats::now };
+    let worker = (!args.no_jail).then(super::worker::config);
+    let config =
+        Config { directory: args.data.clone(), policy_yaml, rules, threads, clock: stats::now, worker };
     let director = Director::open(config)?;
+    // Now, and not when the first VM arrives.
+    director.try_worker().map_err(|error| Failure::from(error).hint(NO_JAIL))?;
+    if args.no_jail {
+        output::note(NOT_JAILED);
+        tracing::warn!(NOT_JAILED);
+    }
     let server = Server::bind(Arc::new(director), &args.listen)?;
     let address = server.address()?;
     let identity = server.manager_identity().display().to_string();
     match context.format {
         Format::Json => output::json(&serde_json::json!({
             "schema": "airlock.director/1", "address": address.to_string(), "identity": identity,
+            "jail": !args.no_jail,
         }))?,
         Format::Table => output::print(&format!(
             "listening on {address}\nmanagers need the identity file {identity}\n\

@@ -34,6 +34,7 @@ pub(crate) fn open_vault(directory: &Path) -> Result<Director, Failure> {
         rules: Arc::new(rules),
         threads: 1,
         clock: stats::now,
+        worker: None,
     };
     Ok(Director::open(config)?)
 }

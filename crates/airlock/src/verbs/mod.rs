@@ -16,6 +16,7 @@ pub(crate) mod serve_nbd;
 mod summary;
 pub(crate) mod transfer;
 pub(crate) mod verify;
+pub(crate) mod worker;
 
 use crate::cli::{Format, ProgressStyle};
 

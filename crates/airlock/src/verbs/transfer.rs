@@ -13,7 +13,7 @@ use airlock_checks::memo::Memo;
 use airlock_director::{Config, DEFAULT_VDC, Director, Error as DirectorError};
 use airlock_link::{Connector, Identity, Link, pair};
 use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
-use airlock_model::{Coverage, Decision, Finding, Site};
+use airlock_model::{Coverage, Decision, Escaped, Finding, Site};
 use airlock_policy::{Document, Effective};
 use airlock_report::{Transfer, Verb};
 use serde::Serialize;
@@ -38,6 +38,8 @@ struct TransferJson<'t> {
 struct TransferId<'t> {
     id: &'t str,
     state: &'t str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'t str>,
 }
 
 #[derive(Serialize)]
@@ -157,6 +159,8 @@ pub(crate) fn embedded(
         rules: Arc::clone(rules),
         threads: stats::processors(),
         clock: stats::now,
+        // Source and destination are one process anyway.
+        worker: None,
     };
     Ok(Director::open(config)?)
 }
@@ -345,7 +349,11 @@ impl Done<'_> {
                 code: code_of(outcome) as u8,
                 decision: outcome.statement.predicate.transfer.decision,
             },
-            transfer: TransferId { id: &outcome.id, state: &outcome.state },
+            transfer: TransferId {
+                id: &outcome.id,
+                state: &outcome.state,
+                reason: outcome.statement.predicate.transfer.reason.as_deref(),
+            },
             vm: &self.offer.vm,
             evidence: self.evidence.display().to_string(),
             coverage: (&outcome.report.coverage).into(),
@@ -376,7 +384,12 @@ impl Done<'_> {
             self.clock.seconds(),
         ));
         let held = outcome.statement.predicate.findings.counts.contains_key("source/hold");
-        if outcome.state.starts_with("active") {
+        if let Some(reason) = &outcome.statement.predicate.transfer.reason {
+            text.push_str(&format!(
+                "not inspected by the director, everything discarded: {}\n",
+                Escaped(reason.as_bytes())
+            ));
+        } else if outcome.state.starts_with("active") {
             text.push_str(&format!("next: airlock verify {evidence} --vault DIRECTORY_OF_THE_DIRECTOR\n"));
         } else if self.offer.on_fail == airlock_policy::OnFail::Terminate && held {
             text.push_str("refused, everything discarded; --on-fail withhold goes on without what is held\n");

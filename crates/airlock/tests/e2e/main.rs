@@ -8,6 +8,7 @@ mod demo;
 mod errors;
 mod help;
 mod inventory;
+mod jail;
 mod judges;
 mod large;
 mod layers;

@@ -54,7 +54,7 @@ impl<'r> Station<'r> {
         early: &Early<'_>,
         next: &mut dyn FnMut() -> Option<(usize, bool)>,
         take: &mut dyn FnMut(&Outcome<'_>) -> bool,
-    ) {
+    ) -> Result<(), StationError> {
         let progress = Progress::default();
         let mut worker = Worker::new(self, early.space, disk, &early.survey, &progress);
         while let Some((index, spotless)) = next() {
@@ -65,7 +65,8 @@ impl<'r> Station<'r> {
                 continue;
             }
             let unit = Unit::File { place: index };
-            let outcome = if spotless { worker.assume_spotless(&unit) } else { worker.inspect(&unit, false) };
+            let outcome =
+                if spotless { worker.assume_spotless(&unit) } else { worker.inspect(&unit, false)? };
             if !take(&outcome) || done.swap(true, Ordering::AcqRel) {
                 continue;
             }
@@ -73,6 +74,7 @@ impl<'r> Station<'r> {
             let summary = outcome.into_summary();
             early.collector.lock().expect("the collector does not panic").add(vec![summary], &progress);
         }
+        Ok(())
     }
 
     /// Goes over the rest of the disk, now that it is there, with one thread for each sink.

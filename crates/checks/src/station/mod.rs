@@ -12,6 +12,7 @@
 //! sent (invariant I6).
 
 mod early;
+mod elsewhere;
 mod file;
 mod layers;
 mod outcome;
@@ -24,7 +25,9 @@ mod runs;
 mod unit;
 
 pub use early::Early;
+pub use elsewhere::{Elsewhere, Examined, Examiner, PieceContent};
 pub use outcome::Outcome;
+pub use planner::Unit;
 pub use recall::Names;
 pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
@@ -59,6 +62,9 @@ pub enum StationError {
     /// Whoever takes the outcomes failed.
     #[error("cannot pass on what was inspected")]
     Sink(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Whoever examines units elsewhere is gone or cannot be believed.
+    #[error("what was to examine the disk elsewhere failed")]
+    Elsewhere(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The user or the other site wants to stop.
     #[error("cancelled")]
     Cancelled,
@@ -115,12 +121,13 @@ pub struct Station<'r> {
     hashing: bool,
     recall: Option<Recall<'r>>,
     names: Option<&'r dyn Names>,
+    elsewhere: Option<&'r dyn Elsewhere>,
 }
 
 impl<'r> Station<'r> {
     /// Sets up the station of `site`.
     pub fn new(rules: &'r Rules, policy: &'r Effective, site: Site) -> Self {
-        Self { rules, policy, site, hashing: true, recall: None, names: None }
+        Self { rules, policy, site, hashing: true, recall: None, names: None, elsewhere: None }
     }
 
     /// Leaves the content unhashed, for a source that has proven its hashes: the report has
@@ -134,6 +141,13 @@ impl<'r> Station<'r> {
     #[must_use]
     pub fn with_memo(self, memo: &'r Memo) -> Self {
         Self { recall: Some(Recall::new(memo, self.rules, self.policy)), ..self }
+    }
+
+    /// Has everything examined elsewhere that touches the bytes of a disk. What is judged, what is
+    /// remembered and what is reported stays here.
+    #[must_use]
+    pub fn examining_elsewhere(self, elsewhere: &'r dyn Elsewhere) -> Self {
+        Self { elsewhere: Some(elsewhere), ..self }
     }
 
     /// Returns the same station for a site that knows bytes by name: it reads only what the memo
@@ -211,7 +225,7 @@ impl<'r> Station<'r> {
 /// reading it along is no waste.
 fn run_batch<S: Sink>(
     worker: &mut Worker<'_>,
-    batch: Vec<planner::Unit>,
+    batch: Vec<Unit>,
     neighbours: bool,
     sink: &mut S,
     collector: &Mutex<Collector<'_>>,
@@ -225,7 +239,7 @@ fn run_batch<S: Sink>(
         if progress.cancel.load(Ordering::Relaxed) {
             return Err(StationError::Cancelled);
         }
-        let mut outcome = worker.inspect(&unit, sink.wants_bytes());
+        let mut outcome = worker.inspect(&unit, sink.wants_bytes())?;
         sink.take(&mut outcome)?;
         progress.done.fetch_add(outcome.bytes(), Ordering::Relaxed);
         done.push(outcome.into_summary());

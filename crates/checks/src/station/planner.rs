@@ -2,6 +2,7 @@
 
 use super::UNIT_BYTES;
 use airlock_model::{PlaceKind, PlaceMap};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of units that a thread takes at once.
@@ -10,8 +11,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_UNITS: usize = 64;
 
 /// A piece of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
     /// A whole file.
     File {
         /// Its place.

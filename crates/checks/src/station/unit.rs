@@ -1,12 +1,13 @@
 //! Reads, hashes, inspects and judges one unit.
 
+use super::elsewhere::{Elsewhere, Examined};
 use super::layers::{Inner, inspect_remains};
 use super::outcome::{Content, Inspected, Outcome, Piece};
 use super::planner::Unit;
 use super::reader::Reader;
-use super::recall::{Names, Recall};
+use super::recall::{Names, Recall, Trace};
 use super::runs::{cut, part_of, splits, stored_to_disk, to_disk, touched_by};
-use super::{Progress, RETAINED_BYTES};
+use super::{Progress, RETAINED_BYTES, StationError};
 use crate::Rules;
 use crate::malware::hash_name;
 use crate::memo::Tag;
@@ -37,14 +38,15 @@ const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
 pub(super) struct Worker<'a> {
     pub(super) rules: &'a Rules,
     pub(super) policy: &'a Effective,
-    site: Site,
-    space: &'a Space,
-    survey: &'a Survey,
+    pub(super) site: Site,
+    pub(super) space: &'a Space,
+    pub(super) survey: &'a Survey,
     hashing: bool,
     recall: Option<Recall<'a>>,
     names: Option<&'a dyn Names>,
+    elsewhere: Option<&'a dyn Elsewhere>,
     pub(super) memoised: &'a AtomicU64,
-    reader: Reader<'a>,
+    pub(super) reader: Reader<'a>,
     pub(super) scanner: Scanner<'a>,
     /// Scanners of the layers inside of a file, by their depth.
     pub(super) inner_scanners: Vec<Scanner<'a>>,
@@ -75,6 +77,7 @@ impl<'a> Worker<'a> {
             hashing: station.hashing,
             recall: station.recall.clone(),
             names: station.names,
+            elsewhere: station.elsewhere,
             memoised: &progress.memoised,
             reader: Reader::new(disk, &progress.read),
             scanner: station.rules.engine().scanner(),
@@ -105,39 +108,36 @@ impl<'a> Worker<'a> {
         self.reader.prepare(extents);
     }
 
+    /// Returns the place of a unit, which runs of it the unit has, and the pieces that these are cut into.
+    pub(super) fn lay_out(&self, unit: &Unit) -> Option<(Place<'a>, Vec<Run>, Vec<Piece>)> {
+        let (Unit::File { place: index } | Unit::Part { place: index, .. }) = *unit;
+        let place = self.survey.map.get(index)?;
+        let runs = match *unit {
+            Unit::File { .. } => place.runs.to_vec(),
+            Unit::Part { logical, length, .. } => part_of(place.runs, logical, length),
+        };
+        let pieces = cut(&runs, self.space);
+        Some((place, runs, pieces))
+    }
+
     /// Inspects and judges a unit. With `retain`, its bytes are kept for sending.
-    pub(super) fn inspect(&mut self, unit: &Unit, retain: bool) -> Outcome<'_> {
-        let (index, runs, whole) = match *unit {
-            Unit::File { place } => (place, None, true),
-            Unit::Part { place, logical, length } => (place, Some((logical, length)), false),
-        };
-        let place = self.survey.map.get(index).expect("the planner gives out places of this map");
-        let runs = match runs {
-            None => place.runs.to_vec(),
-            Some((logical, length)) => part_of(place.runs, logical, length),
-        };
+    pub(super) fn inspect(&mut self, unit: &Unit, retain: bool) -> Result<Outcome<'_>, StationError> {
+        let (place, runs, mut pieces) = self.lay_out(unit).expect("the planner gives out places of this map");
+        let whole = matches!(unit, Unit::File { .. });
         let bytes: u64 = runs.iter().map(|run| run.length).sum();
         let retain = retain && !place.view && bytes <= RETAINED_BYTES;
-        let mut pieces = cut(&runs, self.space);
         let named = self.by_name(&place, unit, &mut pieces);
         if let Some((_, true)) = named {
             self.memoised.fetch_add(bytes, Ordering::Relaxed);
-            return self.judge(place, &runs, pieces, Inspected::default(), whole);
+            return Ok(self.judge(place, &runs, pieces, Examined::default(), whole));
         }
         let expected = named.map(|(tag, _)| (tag, pieces.iter().map(Piece::is_data).collect::<Vec<_>>()));
-        self.matches.clear();
-        let mut trace = None;
-        let inspected = if !place.packed.is_empty() {
-            self.inspect_packed(&place, &mut pieces, retain)
-        } else if whole {
-            let read_whole = self.hashing && self.names.is_none();
-            trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
-            self.inspect_file(&place, &mut pieces, retain, trace.as_mut())
-        } else {
-            self.inspect_part(&place, &mut pieces, retain)
+        let (examined, trace) = match self.elsewhere {
+            Some(elsewhere) => (self.ask(elsewhere, unit, &place, &mut pieces)?, None),
+            None => self.examine(&place, &mut pieces, whole, retain),
         };
         let recall = self.recall.clone();
-        let outcome = self.judge(place, &runs, pieces, inspected, whole);
+        let outcome = self.judge(place, &runs, pieces, examined, whole);
         if outcome.is_clean() {
             // What the names told of the pieces must have been so.
             let as_told = |told: &[bool]| outcome.pieces.iter().map(Piece::is_data).eq(told.iter().copied());
@@ -147,7 +147,45 @@ impl<'a> Worker<'a> {
                 _ => {}
             }
         }
-        outcome
+        Ok(outcome)
+    }
+
+    /// Reads the pieces of a unit and finds what is in them. Everything that hostile bytes are parsed by is
+    /// called from here.
+    pub(super) fn examine(
+        &mut self,
+        place: &Place<'_>,
+        pieces: &mut [Piece],
+        whole: bool,
+        retain: bool,
+    ) -> (Examined, Option<Trace<'a>>) {
+        self.matches.clear();
+        let mut trace = None;
+        let inspected = if !place.packed.is_empty() {
+            self.inspect_packed(place, pieces, retain)
+        } else if whole {
+            let read_whole = self.hashing && self.names.is_none();
+            trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
+            self.inspect_file(place, pieces, retain, trace.as_mut())
+        } else {
+            self.inspect_part(place, pieces, retain)
+        };
+        (self.settle(inspected), trace)
+    }
+
+    /// Leaves out findings that no rule is about, and those beyond what is listed of a unit.
+    fn settle(&self, inspected: Inspected) -> Examined {
+        let Inspected { mut findings, mut inner, mut unscannable } = inspected;
+        if findings.len() + inner.len() > MATCHES_MAX {
+            unscannable.insert(Reason::Limit);
+        }
+        for list in [&mut findings, &mut inner] {
+            list.retain(|finding| self.policy.concerns(self.site, finding));
+        }
+        let plain = findings.len().min(MATCHES_MAX);
+        findings.extend(inner);
+        findings.truncate(MATCHES_MAX);
+        Examined { contents: Vec::new(), findings, plain, unscannable }
     }
 
     /// Judges what was found in a unit.
@@ -156,22 +194,12 @@ impl<'a> Worker<'a> {
         place: Place<'a>,
         runs: &[Run],
         pieces: Vec<Piece>,
-        inspected: Inspected,
+        examined: Examined,
         whole: bool,
     ) -> Outcome<'_> {
-        let Inspected { mut findings, mut inner, unscannable } = inspected;
-        let crowded = findings.len() + inner.len() > MATCHES_MAX;
-        for list in [&mut findings, &mut inner] {
-            list.retain(|finding| self.policy.concerns(self.site, finding));
-        }
-        let plain = findings.len().min(MATCHES_MAX);
-        findings.extend(inner);
-        findings.truncate(MATCHES_MAX);
+        let Examined { mut findings, plain, unscannable, .. } = examined;
         let mut object = self.object(&place, runs, &pieces);
         object.unscannable.extend(unscannable);
-        if crowded {
-            object.unscannable.insert(Reason::Limit);
-        }
         let mut touched: Vec<Vec<Extent>> =
             findings.iter().take(plain).map(|finding| touched_by(&place, finding, whole)).collect();
         touched.resize(findings.len(), object.extents.clone());
@@ -198,13 +226,11 @@ impl<'a> Worker<'a> {
 
     /// Judges a file whose content is known to be spotless, without reading it.
     pub(super) fn assume_spotless(&mut self, unit: &Unit) -> Outcome<'_> {
-        let (Unit::File { place: index } | Unit::Part { place: index, .. }) = *unit;
-        let place = self.survey.map.get(index).expect("a place of this map");
-        let mut pieces = cut(place.runs, self.space);
+        let (place, runs, mut pieces) = self.lay_out(unit).expect("the planner gives out places of this map");
         for piece in &mut pieces {
             piece.content = Content::Data { record: None, chunk: None };
         }
-        self.judge(place, place.runs, pieces, Inspected::default(), true)
+        self.judge(place, &runs, pieces, Examined::default(), true)
     }
 
     fn object(&self, place: &Place<'_>, runs: &[Run], pieces: &[Piece]) -> Object {

@@ -1,0 +1,5 @@
+//! A director, from the first frame to the record.
+
+mod arrival;
+mod manager;
+mod worker;
