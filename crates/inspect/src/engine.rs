@@ -10,6 +10,7 @@ use crate::simd::Isa;
 use crate::stage::Wanted;
 use crate::window::Window;
 use airlock_model::{Check, Confidence, Fingerprint, Severity};
+use std::borrow::Cow;
 
 /// How an engine is set up.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ impl std::fmt::Debug for EngineConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     /// The detector, such as `pan`.
-    pub detector: &'static str,
+    pub detector: Cow<'static, str>,
     /// The check that it belongs to.
     pub check: Check,
     /// How bad it would be if the value left.

@@ -351,7 +351,7 @@ impl<'e> Scanner<'e> {
                 builder.update(value.normal.as_bytes());
                 let (detector, check, severity) = self.engine.identity(index);
                 out.push(Match {
-                    detector,
+                    detector: detector.into(),
                     check,
                     severity,
                     confidence: value.confidence,
@@ -395,7 +395,7 @@ impl<'e> Scanner<'e> {
     fn close_document(&self, document: &Open, out: &mut Vec<Match>) {
         let (detector, check, severity) = self.engine.identity(document.detector);
         out.push(Match {
-            detector,
+            detector: detector.into(),
             check,
             severity,
             confidence: document.confidence(),
@@ -421,7 +421,7 @@ impl<'e> Scanner<'e> {
         let (detector, check, severity) = self.engine.identity(open.detector);
         let end = open.finish();
         out.push(Match {
-            detector,
+            detector: detector.into(),
             check,
             severity,
             confidence: end.confidence,

@@ -30,6 +30,7 @@ pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
 use crate::Rules;
 use crate::memo::Memo;
+use crate::search::Search;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_model::{Site, Space};
@@ -109,7 +110,7 @@ pub struct Progress {
 /// Inspects disks for one site under one policy.
 #[derive(Debug)]
 pub struct Station<'r> {
-    rules: &'r Rules,
+    search: Search<'r>,
     policy: &'r Effective,
     site: Site,
     hashing: bool,
@@ -120,7 +121,8 @@ pub struct Station<'r> {
 impl<'r> Station<'r> {
     /// Sets up the station of `site`.
     pub fn new(rules: &'r Rules, policy: &'r Effective, site: Site) -> Self {
-        Self { rules, policy, site, hashing: true, recall: None, names: None }
+        let search = Search::new(rules, policy);
+        Self { search, policy, site, hashing: true, recall: None, names: None }
     }
 
     /// Leaves the content unhashed, for a source that has proven its hashes: the report has
@@ -133,14 +135,14 @@ impl<'r> Station<'r> {
     /// Leaves out what the memo knows, and remembers there what is new and clean.
     #[must_use]
     pub fn with_memo(self, memo: &'r Memo) -> Self {
-        Self { recall: Some(Recall::new(memo, self.rules, self.policy)), ..self }
+        Self { recall: Some(Recall::new(memo, self.search.rules(), self.policy)), ..self }
     }
 
     /// Returns the same station for a site that knows bytes by name: it reads only what the memo
     /// does not know.
     #[must_use]
     pub fn by_name<'s>(&'s self, names: &'s dyn Names) -> Station<'s> {
-        Station { names: Some(names), recall: self.recall.clone(), ..*self }
+        Station { names: Some(names), search: self.search.clone(), recall: self.recall.clone(), ..*self }
     }
 
     /// Returns the hasher for tags of contents, where there is a memo.
