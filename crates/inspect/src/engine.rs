@@ -56,6 +56,9 @@ pub struct Signature {
     pub id: usize,
 }
 
+/// What a detector is called, what it belongs to, and how bad its values are.
+pub(crate) type Identity = (&'static str, Check, Severity);
+
 /// A literal, and who wants to know.
 #[derive(Debug)]
 pub(crate) struct Sought {
@@ -169,8 +172,18 @@ impl Engine {
         hits
     }
 
+    /// Returns what a class of a detector's values is called, what it belongs to, and how bad they are, with
+    /// the beginning of their fingerprints.
+    #[cold]
+    pub(crate) fn class(&self, index: usize, class: usize) -> Option<(Identity, FingerprintBuilder)> {
+        let detector = self.detectors.get(index)?;
+        let (name, severity) = *detector.classes().get(class)?;
+        let builder = FingerprintBuilder::new(&self.config.fingerprint_key, name);
+        Some(((name, detector.check(), severity), builder))
+    }
+
     /// Returns what a detector is called, what it belongs to, and how bad its values are.
-    pub(crate) fn identity(&self, index: usize) -> (&'static str, Check, Severity) {
+    pub(crate) fn identity(&self, index: usize) -> Identity {
         match self.detectors.get(index) {
             Some(detector) => (detector.name(), detector.check(), detector.severity()),
             None => ("unknown", Check::Regulated, Severity::High),

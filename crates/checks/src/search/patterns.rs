@@ -122,7 +122,8 @@ impl Sought {
         let kept = |byte: &&u8| byte.is_ascii_alphanumeric();
         let mut normal = Zeroizing::new(value.iter().filter(kept).copied().collect::<Vec<u8>>());
         if normal.is_empty() {
-            normal = value;
+            // Fingerprints are of letters of ASCII and digits: others stand as their bytes.
+            normal = Zeroizing::new(hex::encode_upper(&*value).into_bytes());
         }
         Match {
             detector: self.detector.clone().into(),
