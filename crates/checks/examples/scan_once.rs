@@ -27,7 +27,7 @@ fn main() -> io::Result<()> {
         scanner.finish(&mut found);
         let mut counts: BTreeMap<(&str, Level), usize> = BTreeMap::new();
         for one in &found {
-            *counts.entry((one.detector, Level::of(one.confidence))).or_default() += 1;
+            *counts.entry((&*one.detector, Level::of(one.confidence))).or_default() += 1;
         }
         for ((detector, level), count) in counts {
             println!("{path}: {count} {detector} {level:?}");

@@ -75,7 +75,7 @@ fn labels(corpus: &Path) -> Result<BTreeMap<String, Vec<Label>>, Box<dyn Error>>
 }
 
 fn name_of(found: &Match) -> &str {
-    NAMES.iter().find(|(own, _)| *own == found.detector).map_or(found.detector, |(_, name)| *name)
+    NAMES.iter().find(|(own, _)| *own == found.detector).map_or(found.detector.as_ref(), |(_, name)| *name)
 }
 
 fn fits(found: &Match, label: &Label) -> bool {
@@ -116,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("missed {} {path} at {}", label.detector, label.start);
             }
         }
-        let kinds: BTreeSet<&str> = found.iter().map(|found| found.detector).collect();
+        let kinds: BTreeSet<&str> = found.iter().map(|found| found.detector.as_ref()).collect();
         for class in file.get("document_detectors").and_then(Value::as_array).into_iter().flatten() {
             let Some((class, detectors)) = DOCUMENTS.iter().find(|(name, _)| Some(*name) == class.as_str())
             else {
@@ -135,7 +135,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         for found in &found {
-            let of_document = DOCUMENTS.iter().any(|(_, detectors)| detectors.contains(&found.detector));
+            let of_document =
+                DOCUMENTS.iter().any(|(_, detectors)| detectors.contains(&found.detector.as_ref()));
             let negative = path.starts_with("files/neg/");
             let tally = tallies.entry(name_of(found).to_owned()).or_default();
             if own.iter().any(|label| fits(found, label)) || of_document && !negative {

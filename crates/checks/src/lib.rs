@@ -8,6 +8,7 @@ pub mod malware;
 pub mod memo;
 pub mod regulated;
 mod rules;
+mod search;
 pub mod secrets;
 mod station;
 mod system;

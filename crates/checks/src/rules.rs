@@ -3,7 +3,7 @@
 use crate::detectors::{builtin, rules_digest};
 use crate::malware::HashList;
 use crate::system::System;
-use airlock_inspect::{Engine, EngineConfig};
+use airlock_inspect::{Detector, Engine, EngineConfig};
 use airlock_model::Site;
 use airlock_policy::Effective;
 use std::sync::Arc;
@@ -46,12 +46,15 @@ impl Rules {
     /// about is not looked for.
     #[must_use]
     pub fn asked_for(&self, policy: &Effective, site: Site) -> Self {
-        let wanted = |check, name: &str| policy.asks_for(site, check, name);
+        let wanted = |detector: &dyn Detector| {
+            let classes = detector.classes().iter().map(|(name, _)| *name);
+            let mut names = std::iter::once(detector.name()).chain(classes);
+            names.any(|name| policy.asks_for(site, detector.check(), name))
+        };
         if self.engine.is_all(wanted) {
             return self.clone();
         }
-        let detectors = builtin(|detector| wanted(detector.check(), detector.name()));
-        Self { engine: Arc::new(Engine::new(detectors, self.config.clone())), ..self.clone() }
+        Self { engine: Arc::new(Engine::new(builtin(wanted), self.config.clone())), ..self.clone() }
     }
 
     /// Adds what inventories are compared with.

@@ -16,6 +16,12 @@ pub trait Detector: Send + Sync + fmt::Debug {
     /// Returns the name that findings carry, such as `pan`.
     fn name(&self) -> &'static str;
 
+    /// Returns the classes of its values that go by a name of their own, such as `pan_test`, and
+    /// how bad it would be if these left.
+    fn classes(&self) -> &[(&'static str, Severity)] {
+        &[]
+    }
+
     /// Returns the check that it belongs to.
     fn check(&self) -> Check;
 
@@ -50,6 +56,8 @@ pub trait Detector: Send + Sync + fmt::Debug {
 pub enum Hit {
     /// A value that lies in the window.
     Value(Value),
+    /// A value of the class at this place of [`Detector::classes`].
+    OfClass(usize, Value),
     /// A block of armoured text whose head lies in the window and whose end may be
     /// far away. The engine follows it.
     Armor(Armor),
@@ -61,15 +69,22 @@ pub enum Hit {
 impl Hit {
     /// Returns whether both are values that share a character.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let (Self::Value(a), Self::Value(b)) = (self, other) else { return false };
+        let (Some(a), Some(b)) = (self.value(), other.value()) else { return false };
         let end = |value: &Value| value.first.saturating_add_unsigned(value.length);
         a.first < end(b) && b.first < end(a)
+    }
+
+    fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Value(value) | Self::OfClass(_, value) => Some(value),
+            Self::Armor(_) | Self::Part(_) => None,
+        }
     }
 
     /// Returns how sure the detector is at most.
     pub(crate) fn confidence(&self) -> Confidence {
         match self {
-            Self::Value(value) => value.confidence,
+            Self::Value(value) | Self::OfClass(_, value) => value.confidence,
             Self::Armor(armor) => armor.whole,
             Self::Part(part) => part.full,
         }

@@ -10,6 +10,7 @@ use crate::simd::Isa;
 use crate::stage::Wanted;
 use crate::window::Window;
 use airlock_model::{Check, Confidence, Fingerprint, Severity};
+use std::borrow::Cow;
 
 /// How an engine is set up.
 #[derive(Clone)]
@@ -28,7 +29,7 @@ impl std::fmt::Debug for EngineConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     /// The detector, such as `pan`.
-    pub detector: &'static str,
+    pub detector: Cow<'static, str>,
     /// The check that it belongs to.
     pub check: Check,
     /// How bad it would be if the value left.
@@ -54,6 +55,9 @@ pub struct Signature {
     /// Place of the literal in the list that was given.
     pub id: usize,
 }
+
+/// What a detector is called, what it belongs to, and how bad its values are.
+pub(crate) type Identity = (&'static str, Check, Severity);
 
 /// A literal, and who wants to know.
 #[derive(Debug)]
@@ -132,9 +136,9 @@ impl Engine {
         builder.finish()
     }
 
-    /// Returns whether all detectors are such as `wanted` accepts, by check and name.
-    pub fn is_all(&self, wanted: impl Fn(Check, &str) -> bool) -> bool {
-        self.detectors.iter().all(|detector| wanted(detector.check(), detector.name()))
+    /// Returns whether all detectors are such as `wanted` accepts.
+    pub fn is_all(&self, wanted: impl Fn(&dyn Detector) -> bool) -> bool {
+        self.detectors.iter().all(|detector| wanted(&**detector))
     }
 
     /// Returns the names of the detectors.
@@ -174,8 +178,18 @@ impl Engine {
         hits
     }
 
+    /// Returns what a class of a detector's values is called, what it belongs to, and how bad they are, with
+    /// the beginning of their fingerprints.
+    #[cold]
+    pub(crate) fn class(&self, index: usize, class: usize) -> Option<(Identity, FingerprintBuilder)> {
+        let detector = self.detectors.get(index)?;
+        let (name, severity) = *detector.classes().get(class)?;
+        let builder = FingerprintBuilder::new(&self.config.fingerprint_key, name);
+        Some(((name, detector.check(), severity), builder))
+    }
+
     /// Returns what a detector is called, what it belongs to, and how bad its values are.
-    pub(crate) fn identity(&self, index: usize) -> (&'static str, Check, Severity) {
+    pub(crate) fn identity(&self, index: usize) -> Identity {
         match self.detectors.get(index) {
             Some(detector) => (detector.name(), detector.check(), detector.severity()),
             None => ("unknown", Check::Regulated, Severity::High),

@@ -386,6 +386,12 @@ impl LiteralSet {
         self.stored.is_empty()
     }
 
+    /// Returns how many bytes the literal at place `id` of the list has.
+    pub fn bytes_of(&self, id: usize) -> usize {
+        let first = self.stored.partition_point(|stored| stored.id < id);
+        self.stored.get(first).map_or(0, |stored| stored.bytes.len())
+    }
+
     /// Returns a scanner for one stream.
     pub fn scanner(&self) -> LiteralScanner<'_> {
         LiteralScanner { set: self, at: 0, carried: Vec::with_capacity(4 * STORED_BYTES_MAX) }

@@ -3,9 +3,10 @@
 use crate::anchor::Anchor;
 use crate::armor::ArmorRun;
 use crate::classes::BLOCK_BYTES;
-use crate::detector::{Hit, Part};
+use crate::detector::{Hit, Part, Value};
 use crate::document::Open;
-use crate::engine::{Engine, Match, Signature};
+use crate::engine::{Engine, Identity, Match, Signature};
+use crate::fingerprint::FingerprintBuilder;
 use crate::header::{Header, Row};
 use crate::simd::scan;
 use crate::stage::{Candidate, LITERAL, Stage, WIDE};
@@ -348,19 +349,13 @@ impl<'e> Scanner<'e> {
         let Some(builder) = self.engine.builders.get(index) else { return };
         match hit {
             Hit::Value(value) => {
-                let mut builder = builder.clone();
-                builder.update(value.normal.as_bytes());
-                let (detector, check, severity) = self.engine.identity(index);
-                out.push(Match {
-                    detector,
-                    check,
-                    severity,
-                    confidence: value.confidence,
-                    offset: self.base.saturating_add(byte_at(at, value.first, encoding)),
-                    length: wide(value.length).saturating_mul(encoding.width()),
-                    fingerprint: builder.finish(),
-                    display: value.display,
-                });
+                let identity = self.engine.identity(index);
+                self.report((identity, builder.clone()), &value, (at, encoding), out);
+            }
+            Hit::OfClass(class, value) => {
+                if let Some(class) = self.engine.class(index, class) {
+                    self.report(class, &value, (at, encoding), out);
+                }
             }
             Hit::Part(part) => self.join(index, part, (at, encoding), out),
             Hit::Armor(armor) => {
@@ -375,6 +370,27 @@ impl<'e> Scanner<'e> {
                 }
             }
         }
+    }
+
+    /// Reports a value that a detector of this identity found at the byte `at`.
+    fn report(
+        &self,
+        ((detector, check, severity), mut builder): (Identity, FingerprintBuilder),
+        value: &Value,
+        (at, encoding): (u64, Encoding),
+        out: &mut Vec<Match>,
+    ) {
+        builder.update(value.normal.as_bytes());
+        out.push(Match {
+            detector: detector.into(),
+            check,
+            severity,
+            confidence: value.confidence,
+            offset: self.base.saturating_add(byte_at(at, value.first, encoding)),
+            length: wide(value.length).saturating_mul(encoding.width()),
+            fingerprint: builder.finish(),
+            display: value.display.clone(),
+        });
     }
 
     /// Puts a part that a detector found at the byte `at` to its document.
@@ -396,7 +412,7 @@ impl<'e> Scanner<'e> {
     fn close_document(&self, document: &Open, out: &mut Vec<Match>) {
         let (detector, check, severity) = self.engine.identity(document.detector);
         out.push(Match {
-            detector,
+            detector: detector.into(),
             check,
             severity,
             confidence: document.confidence(),
@@ -422,7 +438,7 @@ impl<'e> Scanner<'e> {
         let (detector, check, severity) = self.engine.identity(open.detector);
         let end = open.finish();
         out.push(Match {
-            detector,
+            detector: detector.into(),
             check,
             severity,
             confidence: end.confidence,

@@ -1,5 +1,6 @@
 //! The policy of one site, as people write it.
 
+use crate::pattern::{PATTERNS_MAX, Pattern};
 use airlock_model::{Action, Check, Confidence, Reason, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -161,6 +162,9 @@ pub struct Document {
     pub name: String,
     /// What to do about findings.
     pub rules: Vec<Rule>,
+    /// What this site looks for beyond the built-in detectors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<Pattern>,
     /// What to do about what could not be inspected.
     pub unscannable: Unscannable,
     /// What a held finding inside metadata means: `hold` or `terminate`.
@@ -208,6 +212,14 @@ impl Document {
         }
         if self.rules.len() > RULES_MAX {
             return fail(format!("rules: {} of them, over the limit of {RULES_MAX}", self.rules.len()));
+        }
+        if self.patterns.len() > PATTERNS_MAX {
+            let count = self.patterns.len();
+            return fail(format!("patterns: {count} of them, over the limit of {PATTERNS_MAX}"));
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.patterns.iter().find(|pattern| !names.insert(&pattern.text().name)) {
+            return fail(format!("patterns: two of them are called {:?}", twice.text().name));
         }
         if !matches!(self.metadata, Action::Hold | Action::Terminate) {
             return fail(format!("metadata: expected hold or terminate, found {}", self.metadata.name()));

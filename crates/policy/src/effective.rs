@@ -6,6 +6,7 @@
 //! never weaker than either side, which the property tests below hold it to.
 
 use crate::document::{Containers, Document, FreeSpace, Release, Rule, Unscannable};
+use crate::pattern::Pattern;
 use airlock_model::Action;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -30,6 +31,9 @@ impl fmt::Debug for PolicyDigest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Effective {
     pub(crate) rules: Vec<Rule>,
+    /// Those of either site: more is seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) patterns: Vec<Pattern>,
     pub(crate) unscannable: Unscannable,
     pub(crate) metadata: Action,
     pub(crate) free_space: FreeSpace,
@@ -46,6 +50,7 @@ impl Effective {
     fn of(document: &Document) -> Self {
         Self {
             rules: canonical(document.rules.clone()),
+            patterns: sorted(document.patterns.clone()),
             unscannable: document.unscannable,
             metadata: document.metadata,
             free_space: document.free_space,
@@ -57,6 +62,7 @@ impl Effective {
     fn meet(&self, other: &Self) -> Self {
         Self {
             rules: canonical(self.rules.iter().chain(&other.rules).cloned().collect()),
+            patterns: sorted(self.patterns.iter().chain(&other.patterns).cloned().collect()),
             unscannable: self.unscannable.stricter(other.unscannable),
             metadata: self.metadata.max(other.metadata),
             free_space: self.free_space.max(other.free_space),
@@ -83,6 +89,11 @@ impl Effective {
         self.containers
     }
 
+    /// Returns what the sites look for beyond the built-in detectors, sorted, each once.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
     /// Returns the rules, sorted, none covered by another.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -97,6 +108,13 @@ impl Document {
         hasher.update(&canonical);
         PolicyDigest(*hasher.finalize().as_bytes())
     }
+}
+
+/// Sorts patterns and takes out those that are there twice.
+fn sorted(mut patterns: Vec<Pattern>) -> Vec<Pattern> {
+    patterns.sort();
+    patterns.dedup();
+    patterns
 }
 
 /// Sorts rules and takes out those that another covers or that do nothing.
@@ -161,10 +179,20 @@ mod tests {
         )
     }
 
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        prop_oneof![Just("one"), Just("two"), Just("three")].prop_map(|word| {
+            let yaml = format!("{{name: {word}, regex: '{word}', examples: [{word}]}}");
+            serde_saphyr::from_str(&yaml).expect("it matches itself")
+        })
+    }
+
     fn document() -> impl Strategy<Value = Document> {
-        (proptest::collection::vec(rule(), 0..6), action(), action(), any::<(bool, bool)>()).prop_map(
-            |(rules, encrypted, limit, (drop, leave))| Document {
+        let patterns = proptest::collection::vec(pattern(), 0..3);
+        let rules = proptest::collection::vec(rule(), 0..6);
+        (rules, patterns, action(), action(), any::<(bool, bool)>()).prop_map(
+            |(rules, patterns, encrypted, limit, (drop, leave))| Document {
                 rules,
+                patterns,
                 unscannable: Unscannable { encrypted, limit, ..Document::default().unscannable },
                 free_space: if drop { FreeSpace::Drop } else { FreeSpace::Scan },
                 containers: if leave { Containers::Leave } else { Containers::Open },
@@ -205,6 +233,7 @@ mod tests {
             prop_assert_eq!(a.meet(&b).meet(&c), a.meet(&b.meet(&c)));
             prop_assert_eq!(a.meet(&a), a.clone());
             prop_assert_eq!(a.meet(&b).digest(), b.meet(&a).digest());
+            prop_assert!(a.patterns().iter().all(|pattern| a.meet(&b).patterns().contains(pattern)));
         }
 
         #[test]

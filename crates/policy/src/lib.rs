@@ -28,6 +28,7 @@ mod cleared;
 mod document;
 mod effective;
 mod judge;
+mod pattern;
 
 pub use cleared::{Changed, Chunk, Clearance, Cleared};
 pub use document::{
@@ -35,3 +36,4 @@ pub use document::{
 };
 pub use effective::{Effective, PolicyDigest};
 pub use judge::{Judgement, Object, Tally};
+pub use pattern::{Context, Expression, PATTERN_BYTES_MAX, Pattern, PatternText};

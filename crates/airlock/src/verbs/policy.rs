@@ -4,7 +4,7 @@ use super::Context;
 use crate::cli::{Format, PolicyArgs, PolicyVerb};
 use crate::failure::{Code, Failure};
 use crate::{output, site};
-use airlock_policy::{DEFAULT_YAML, Effective};
+use airlock_policy::{DEFAULT_YAML, Document, Effective, Pattern};
 
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> {
@@ -16,10 +16,18 @@ pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> 
             match context.format {
                 Format::Json => output::json(&serde_json::json!({
                     "schema": "airlock.policy-check/1", "result": { "code": 0 }, "name": name, "digest": digest,
-                    "rules": document.rules.len(),
+                    "rules": document.rules.len(), "patterns": patterns(&document),
                 }))?,
                 Format::Table => {
-                    output::print(&format!("{name}: valid, {} rules, {digest}\n", document.rules.len()))?;
+                    let (rules, patterns) = (document.rules.len(), document.patterns.len());
+                    output::print(&format!("{name}: valid, {rules} rules, {patterns} patterns, {digest}\n"))?;
+                    for pattern in document.patterns.iter().filter(|one| is_slow(one)) {
+                        output::note(&format!(
+                            "note: pattern {:?} has no literal of 4 bytes that all matches have, so every byte is \
+                             looked at for it",
+                            pattern.text().name
+                        ));
+                    }
                 }
             }
         }
@@ -40,4 +48,21 @@ pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> 
         }
     }
     Ok(Code::Clean)
+}
+
+/// Returns what is to be known of each pattern of a policy.
+fn patterns(document: &Document) -> Vec<serde_json::Value> {
+    let one = |pattern: &Pattern| {
+        let text = pattern.text();
+        serde_json::json!({
+            "name": text.name, "check": text.check, "examples": text.examples.len(),
+            "counter_examples": text.counter_examples.len(), "slow": is_slow(pattern),
+        })
+    };
+    document.patterns.iter().map(one).collect()
+}
+
+/// Returns whether every byte is looked at for a pattern.
+fn is_slow(pattern: &Pattern) -> bool {
+    pattern.expression().literals().is_empty()
 }

@@ -209,7 +209,14 @@ fn import_feeds(context: Context, args: &ImportArgs, to: &Path) -> Result<Code, 
 fn list(context: Context, args: &ListRulesArgs) -> Result<Code, Failure> {
     let digest = format!("blake3:{}", hex::encode(airlock_checks::detectors::rules_digest()));
     let detectors = airlock_checks::detectors::builtin(|_| true);
-    let rows: Vec<_> = detectors.iter().map(|detector| (detector.name(), detector.check().name())).collect();
+    let rows: Vec<_> = detectors
+        .iter()
+        .flat_map(|detector| {
+            let names =
+                std::iter::once(detector.name()).chain(detector.classes().iter().map(|class| class.0));
+            names.map(|name| (name, detector.check().name()))
+        })
+        .collect();
     let books = store(&args.store)?.open_all(stats::now()).map_err(|error| refused(&error))?;
     match context.format {
         Format::Json => {

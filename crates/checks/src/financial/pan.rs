@@ -1,7 +1,9 @@
 //! Primary account numbers of payment cards (ISO/IEC 7812).
 //!
 //! Prefix, length and check digit let one in some hundred random numbers through;
-//! what stands around a number decides how sure the detector is.
+//! what stands around a number decides how sure the detector is. Numbers that are published
+//! for tests are a class of their own, `pan_test`, and never more than likely: the built-in
+//! policy warns of them.
 
 use super::issuer::{IssuerRule, Issuers};
 use super::track::{run, track1, track2};
@@ -11,6 +13,9 @@ use crate::regulated::ssn_parts_valid;
 use airlock_inspect::{Anchor, Detector, Hit, Normal, Value, Window};
 use airlock_model::{Check, Confidence, Severity};
 use serde::Deserialize;
+
+/// The class of numbers that gateways publish for tests: `pan_test`.
+const TEST_CLASS: usize = 0;
 
 /// Characters on each side in which other numbers count.
 const NEIGHBOURS: usize = 320;
@@ -456,6 +461,10 @@ impl Detector for Pan {
         "pan"
     }
 
+    fn classes(&self) -> &[(&'static str, Severity)] {
+        &[("pan_test", Severity::Low)]
+    }
+
     fn check(&self) -> Check {
         self.check
     }
@@ -488,12 +497,13 @@ impl Detector for Pan {
         };
         let digits = number.digits();
         let last: String = digits[digits.len() - 4..].iter().map(|digit| char::from(*digit)).collect();
-        Some(Hit::Value(Value {
+        let value = Value {
             first: isize::try_from(number.first).ok()?,
             length: number.length,
             confidence,
             normal: Normal::of(digits),
             display: format!("{brand} {}{last}", "*".repeat(digits.len() - 4)),
-        }))
+        };
+        Some(if published { Hit::OfClass(TEST_CLASS, value) } else { Hit::Value(value) })
     }
 }

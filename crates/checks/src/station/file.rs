@@ -5,8 +5,8 @@ use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
 use crate::malware::{ObjectHasher, hash_match};
+use crate::search::Searcher;
 use airlock_decode::Runs;
-use airlock_inspect::Scanner;
 use airlock_model::{ContentHash, Place, Reason};
 use std::sync::atomic::Ordering;
 
@@ -42,14 +42,14 @@ impl<'a> Worker<'a> {
     /// Inspects a whole file; `scanners` are those of the layers in it.
     fn inspect_by(
         &mut self,
-        scanners: &mut Vec<Scanner<'a>>,
+        scanners: &mut Vec<Searcher<'a>>,
         (place, pieces): (&Place<'_>, &mut [Piece]),
         retain: bool,
         mut trace: Option<&mut Trace<'_>>,
     ) -> Inspected {
-        let rules = self.rules;
-        let mut layers = Layers::new(rules, scanners);
-        let hashes = self.rules.hashes();
+        let search = self.search;
+        let mut layers = Layers::new(search, scanners);
+        let hashes = search.rules().hashes();
         let limits = self.limits(place);
         let mut stream = Stream {
             hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
             zeros(&mut hasher, place.size.saturating_sub(stream.hashed));
             let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
             let names = if readable { hasher.finish(hashes) } else { Vec::new() };
-            let engine = self.rules.engine();
+            let engine = search.rules().engine();
             self.matches.extend(names.iter().map(|name| hash_match(engine, name, place.size)));
         }
         let plain = std::mem::take(&mut self.matches);
@@ -101,7 +101,7 @@ impl<'a> Worker<'a> {
             return self.findings_of(place, &Layered { plain, unscannable, ..Layered::default() });
         }
         let layered = if wanted {
-            inspect_layers(rules, scanners, &mut FileSource::new(self, place, pieces), plain)
+            inspect_layers(search, scanners, &mut FileSource::new(self, place, pieces), plain)
         } else {
             let reasons = if runs.end() {
                 runs.finish(&mut FileSource::new(self, place, pieces))

@@ -6,10 +6,10 @@
 
 use super::outcome::{Content, Piece};
 use super::unit::{MATCHES_MAX, Worker, to_usize};
-use crate::Rules;
 use crate::malware::{ObjectHasher, hash_match};
+use crate::search::{Search, Searcher};
 use airlock_decode::{Layer, Limits, ReadAt, Relation, Sink};
-use airlock_inspect::{Match, Scanner};
+use airlock_inspect::Match;
 use airlock_model::{Place, Reason};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -57,9 +57,9 @@ struct Open {
 
 /// Scans the layers of one file.
 pub(super) struct Layers<'l, 'r> {
-    rules: &'r Rules,
+    search: &'r Search<'r>,
     /// A scanner for each depth.
-    scanners: &'l mut Vec<Scanner<'r>>,
+    scanners: &'l mut Vec<Searcher<'r>>,
     open: Vec<Open>,
     inner: Vec<Inner>,
     /// Matches so far.
@@ -68,13 +68,13 @@ pub(super) struct Layers<'l, 'r> {
 
 /// Opens what is in `source`, in which `plain` was found.
 pub(super) fn inspect_layers<'r>(
-    rules: &'r Rules,
-    scanners: &mut Vec<Scanner<'r>>,
+    search: &'r Search<'r>,
+    scanners: &mut Vec<Searcher<'r>>,
     source: &mut dyn ReadAt,
     plain: Vec<Match>,
 ) -> Layered {
     let limits = Limits::for_file(source.size());
-    let mut layers = Layers::new(rules, scanners);
+    let mut layers = Layers::new(search, scanners);
     let unscannable = airlock_decode::open(source, &limits, &mut layers);
     layers.finish(plain, unscannable)
 }
@@ -82,20 +82,20 @@ pub(super) fn inspect_layers<'r>(
 /// Opens what begins at a block of space that no file owns. Blocks begin at `blocks.0`, each of
 /// them with `blocks.1` bytes.
 pub(super) fn inspect_remains<'r>(
-    rules: &'r Rules,
-    scanners: &mut Vec<Scanner<'r>>,
+    search: &'r Search<'r>,
+    scanners: &mut Vec<Searcher<'r>>,
     bytes: &[u8],
     blocks: (usize, usize),
 ) -> Layered {
     let limits = Limits::for_file(bytes.len() as u64);
-    let mut layers = Layers::new(rules, scanners);
+    let mut layers = Layers::new(search, scanners);
     let unscannable = airlock_decode::carve(bytes, blocks, &limits, &mut layers);
     layers.finish(Vec::new(), unscannable)
 }
 
 impl<'l, 'r> Layers<'l, 'r> {
     /// Begins with a file in which nothing was opened yet.
-    pub(super) fn new(rules: &'r Rules, scanners: &'l mut Vec<Scanner<'r>>) -> Self {
+    pub(super) fn new(search: &'r Search<'r>, scanners: &'l mut Vec<Searcher<'r>>) -> Self {
         let root = Open {
             trail: Arc::from(""),
             at: 0,
@@ -106,7 +106,7 @@ impl<'l, 'r> Layers<'l, 'r> {
             matches: Vec::new(),
             told: Vec::new(),
         };
-        Self { rules, scanners, open: vec![root], inner: Vec::new(), count: 0 }
+        Self { search, scanners, open: vec![root], inner: Vec::new(), count: 0 }
     }
 
     /// Ends with what was found in the content of the file itself, and with why not everything was
@@ -128,10 +128,10 @@ impl Sink for Layers<'_, '_> {
             1 => (format!(" > {}", layer.name), layer.at),
             _ => (format!("{}@{} > {}", around.trail, layer.at, layer.name), around.at),
         };
-        let hashes = self.rules.hashes();
+        let hashes = self.search.rules().hashes();
         let hasher = (!hashes.is_empty()).then(|| hashes.hasher_of_any_size());
         if self.scanners.len() < layer.depth {
-            self.scanners.push(self.rules.engine().scanner());
+            self.scanners.push(self.search.scanner());
         }
         self.scanners[layer.depth - 1].start(0);
         self.open.push(Open {
@@ -167,8 +167,10 @@ impl Sink for Layers<'_, '_> {
         self.count += layer.matches.len() - before;
         layer.matches.truncate(MATCHES_MAX + 1);
         if let Some(hasher) = layer.hasher.take() {
-            let names = hasher.finish(self.rules.hashes());
-            layer.matches.extend(names.iter().map(|name| hash_match(self.rules.engine(), name, layer.bytes)));
+            let names = hasher.finish(self.search.rules().hashes());
+            layer
+                .matches
+                .extend(names.iter().map(|name| hash_match(self.search.rules().engine(), name, layer.bytes)));
         }
         let told = settle(&mut layer.matches, std::mem::take(&mut layer.told), false);
         let (trail, at, start, relation) = (&layer.trail, layer.at, layer.start, layer.relation);
@@ -197,18 +199,18 @@ fn settle(own: &mut Vec<Match>, mut told: Vec<Told>, is_file: bool) -> Vec<Told>
     if told.is_empty() {
         return told;
     }
-    let mut by_place: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
+    let mut by_place: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     let mut by_value: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (index, found) in own.iter().enumerate() {
-        by_place.entry((found.detector, found.offset)).or_default().push(index);
-        by_value.entry((found.detector, found.fingerprint)).or_default().push(index);
+        by_place.entry((found.detector.clone(), found.offset)).or_default().push(index);
+        by_value.entry((found.detector.clone(), found.fingerprint)).or_default().push(index);
     }
     let mut gone = BTreeSet::new();
     told.retain_mut(|told| {
         let found = &mut told.inner.found;
         let same = match told.place {
-            Some(place) => by_place.get(&(found.detector, place)),
-            None => by_value.get(&(found.detector, found.fingerprint)),
+            Some(place) => by_place.get(&(found.detector.clone(), place)),
+            None => by_value.get(&(found.detector.clone(), found.fingerprint)),
         };
         let Some(same) = same else { return true };
         let inner_stays = !is_file && told.relation == Relation::Same;
@@ -353,6 +355,10 @@ mod tests {
 
     /// Inspects a disk with one file that has its second half before its first.
     fn inspect(content: &[u8], hashes: &str) -> Report {
+        inspect_under(content, hashes, &Document::default())
+    }
+
+    fn inspect_under(content: &[u8], hashes: &str, policy: &Document) -> Report {
         let half = (content.len() / 2).next_multiple_of(512);
         let (first, second) = content.split_at(half.min(content.len()));
         let mut file = tempfile::NamedTempFile::new().expect("temporary file");
@@ -380,7 +386,7 @@ mod tests {
         let mut list = HashList::default();
         list.load(hashes).expect("a list");
         let rules = Rules::new([7; 32], list);
-        let policy = Effective::merge(&Document::default(), &Document::default());
+        let policy = Effective::merge(policy, &Document::default());
         let station = Station::new(&rules, &policy, Site::Source);
         let space = Space::of_disk(disk.size(), "raw");
         station.run(&space, &*disk, &survey, &mut [NoSink], &Progress::default()).expect("a report")
@@ -449,6 +455,22 @@ mod tests {
         let found = &report.findings[0];
         assert_eq!((found.detector.as_str(), found.length), ("hash:Test.A", 3));
         assert_eq!(found.trail, "disk0:whole:/x@0 > gzip@0");
+    }
+
+    #[test]
+    fn patterns_of_the_policy_are_found_in_files_and_layers() {
+        let pattern = "patterns: [{name: mine, regex: 'KD-[0-9]{8}', examples: [KD-12345678]}]\nmetadata:";
+        let yaml = airlock_policy::DEFAULT_YAML.replacen("\nmetadata:", &format!("\n{pattern}"), 1);
+        let policy = Document::parse(&yaml).expect("a policy");
+        let text = [[b' '; 700].as_slice(), b"x KD-20481234 y"].concat();
+        for content in [text.clone(), sh("gzip -n", &text)] {
+            let report = inspect_under(&content, "", &policy);
+            let found: Vec<_> =
+                report.findings.iter().map(|one| (one.detector.as_str(), one.offset)).collect();
+            assert_eq!(found, [("pattern:mine", 702)]);
+            assert!(report.held.iter().map(|held| held.extent.length).sum::<u64>() >= content.len() as u64);
+            assert_eq!(inspect(&content, "").findings.len(), 0);
+        }
     }
 
     #[test]

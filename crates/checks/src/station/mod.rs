@@ -33,6 +33,7 @@ pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
 use crate::Rules;
 use crate::memo::Memo;
+use crate::search::Search;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_model::{Site, Space};
@@ -115,7 +116,7 @@ pub struct Progress {
 /// Inspects disks for one site under one policy.
 #[derive(Debug)]
 pub struct Station<'r> {
-    rules: &'r Rules,
+    search: Search<'r>,
     policy: &'r Effective,
     site: Site,
     hashing: bool,
@@ -127,7 +128,8 @@ pub struct Station<'r> {
 impl<'r> Station<'r> {
     /// Sets up the station of `site`.
     pub fn new(rules: &'r Rules, policy: &'r Effective, site: Site) -> Self {
-        Self { rules, policy, site, hashing: true, recall: None, names: None, elsewhere: None }
+        let search = Search::new(rules, policy);
+        Self { search, policy, site, hashing: true, recall: None, names: None, elsewhere: None }
     }
 
     /// Leaves the content unhashed, for a source that has proven its hashes: the report has
@@ -140,7 +142,7 @@ impl<'r> Station<'r> {
     /// Leaves out what the memo knows, and remembers there what is new and clean.
     #[must_use]
     pub fn with_memo(self, memo: &'r Memo) -> Self {
-        Self { recall: Some(Recall::new(memo, self.rules, self.policy)), ..self }
+        Self { recall: Some(Recall::new(memo, self.search.rules(), self.policy)), ..self }
     }
 
     /// Has everything examined elsewhere that touches the bytes of a disk. What is judged, what is
@@ -154,7 +156,7 @@ impl<'r> Station<'r> {
     /// does not know.
     #[must_use]
     pub fn by_name<'s>(&'s self, names: &'s dyn Names) -> Station<'s> {
-        Station { names: Some(names), recall: self.recall.clone(), ..*self }
+        Station { names: Some(names), search: self.search.clone(), recall: self.recall.clone(), ..*self }
     }
 
     /// Returns the hasher for tags of contents, where there is a memo.

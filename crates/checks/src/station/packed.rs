@@ -11,9 +11,10 @@ use super::layers::{Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
 use crate::malware::hash_match;
+use crate::search::Searcher;
 use airlock_decode::Runs;
 use airlock_guest::{UnpackError, unpack};
-use airlock_inspect::{Match, Scanner};
+use airlock_inspect::Match;
 use airlock_model::{Codec, ContentHash, Extent, Finding, Packed, Place, Reason};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -196,18 +197,18 @@ impl<'a> Worker<'a> {
     /// Inspects a packed file; `scanners` are those of the layers in it.
     fn inspect_packed_by(
         &mut self,
-        scanners: &mut Vec<Scanner<'a>>,
+        scanners: &mut Vec<Searcher<'a>>,
         place: &Place<'_>,
         pieces: &mut [Piece],
         retain: bool,
     ) -> Inspected {
-        let rules = self.rules;
-        let mut layers = Layers::new(rules, scanners);
+        let search = self.search;
+        let mut layers = Layers::new(search, scanners);
         let mut came_to = Inspected::default();
         let seen = vec![false; pieces.len()];
         let starts = pieces.iter().filter_map(|piece| Some(piece.runs.first()?.logical)).collect();
         let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen, starts };
-        let hashes = self.rules.hashes();
+        let hashes = search.rules().hashes();
         let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
         let mut slack = Slack::default();
         let (mut bytes, mut plain) = (Vec::new(), Vec::new());
@@ -265,7 +266,7 @@ impl<'a> Worker<'a> {
         stored.fetch_rest(self, place);
         if let Some(mut hasher) = hasher.filter(|_| complete) {
             zeros(&mut hasher, place.size.saturating_sub(hashed));
-            let engine = self.rules.engine();
+            let engine = search.rules().engine();
             self.matches
                 .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
         }
@@ -276,7 +277,7 @@ impl<'a> Worker<'a> {
         } else if !self.limits(place).containers {
             Layered { plain: found, unscannable: [Reason::Unsupported].into(), ..Layered::default() }
         } else {
-            let mut layered = inspect_layers(rules, scanners, &mut ended.bytes.as_slice(), found);
+            let mut layered = inspect_layers(search, scanners, &mut ended.bytes.as_slice(), found);
             layered.unscannable.extend(ended.reasons);
             layered
         };

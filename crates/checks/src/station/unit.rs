@@ -8,13 +8,12 @@ use super::reader::Reader;
 use super::recall::{Names, Recall, Trace};
 use super::runs::{cut, part_of, splits, stored_to_disk, to_disk, touched_by};
 use super::{Progress, RETAINED_BYTES, StationError};
-use crate::Rules;
-use crate::malware::hash_name;
 use crate::memo::Tag;
+use crate::search::{Search, Searcher};
 use airlock_decode::Limits;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
-use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match, Scanner};
+use airlock_inspect::{LOOKAHEAD_BYTES, LOOKBACK_BYTES, Match};
 use airlock_model::{
     Action, ChunkRecord, Escaped, Extent, Finding, Place, PlaceKind, Reason, Run, Site, Space,
 };
@@ -36,7 +35,7 @@ const ASK_FOR_HOLES_BYTES: u64 = 64 << 10;
 /// A thread's tools.
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
-    pub(super) rules: &'a Rules,
+    pub(super) search: &'a Search<'a>,
     pub(super) policy: &'a Effective,
     pub(super) site: Site,
     pub(super) space: &'a Space,
@@ -47,9 +46,9 @@ pub(super) struct Worker<'a> {
     elsewhere: Option<&'a dyn Elsewhere>,
     pub(super) memoised: &'a AtomicU64,
     pub(super) reader: Reader<'a>,
-    pub(super) scanner: Scanner<'a>,
+    pub(super) scanner: Searcher<'a>,
     /// Scanners of the layers inside of a file, by their depth.
-    pub(super) inner_scanners: Vec<Scanner<'a>>,
+    pub(super) inner_scanners: Vec<Searcher<'a>>,
     pub(super) matches: Vec<Match>,
     /// The bytes of the piece in work, and whatever was there before them.
     pub(super) buffer: Vec<u8>,
@@ -62,14 +61,14 @@ pub(super) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub(super) fn new(
-        station: &super::Station<'a>,
+        station: &'a super::Station<'a>,
         space: &'a Space,
         disk: &'a dyn BlockSource,
         survey: &'a Survey,
         progress: &'a Progress,
     ) -> Self {
         Self {
-            rules: station.rules,
+            search: &station.search,
             policy: station.policy,
             site: station.site,
             space,
@@ -80,7 +79,7 @@ impl<'a> Worker<'a> {
             elsewhere: station.elsewhere,
             memoised: &progress.memoised,
             reader: Reader::new(disk, &progress.read),
-            scanner: station.rules.engine().scanner(),
+            scanner: station.search.scanner(),
             inner_scanners: Vec::new(),
             matches: Vec::new(),
             buffer: Vec::new(),
@@ -379,7 +378,7 @@ impl<'a> Worker<'a> {
         let block = u64::from(place.volume.block_bytes.max(512));
         let first = (block - (start - place.volume.extent.offset) % block) % block;
         let blocks = (to_usize(first), to_usize(block));
-        let layered = inspect_remains(self.rules, &mut self.inner_scanners, bytes, blocks);
+        let layered = inspect_remains(self.search, &mut self.inner_scanners, bytes, blocks);
         inspected.unscannable.extend(layered.unscannable);
         for mut inner in layered.inner {
             inner.at += start;
@@ -452,7 +451,7 @@ impl<'a> Worker<'a> {
         };
         Finding {
             check: found.check,
-            detector: hash_name(found).unwrap_or_else(|| found.detector.to_owned()),
+            detector: found.detector.to_string(),
             confidence: found.confidence,
             severity: found.severity,
             action: Action::Allow,
@@ -502,7 +501,7 @@ pub(super) fn keep(matches: &mut Vec<Match>, first: usize, wanted: impl Fn(&Exte
     matches.retain(|found| {
         position += 1;
         let extent = Extent::new(found.offset, found.length);
-        position <= first || (wanted(&extent) && seen.insert((extent, found.detector)))
+        position <= first || (wanted(&extent) && seen.insert((extent, found.detector.clone())))
     });
 }
 

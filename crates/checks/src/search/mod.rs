@@ -1,0 +1,83 @@
+//! Everything that looks at the bytes of a stream: the engine with the built-in detectors, and what
+//! a site's own policy and rulebooks add to it.
+//!
+//! ```text
+//!              ┌─▶ engine: built-in detectors ──┐
+//!  bytes ──────┼─▶ patterns of the policies ────┼─▶ Match
+//! ```
+//!
+//! What is found is a function of the bytes of a stream, whatever the pieces are in which they come.
+
+mod patterns;
+
+use crate::Rules;
+use airlock_inspect::{Engine, Match, Scanner};
+use airlock_policy::Effective;
+use patterns::{PatternScanner, Patterns};
+use std::sync::Arc;
+
+/// What is looked for in contents; shared by threads.
+#[derive(Debug, Clone)]
+pub(crate) struct Search<'r> {
+    rules: &'r Rules,
+    patterns: Arc<Patterns>,
+}
+
+impl<'r> Search<'r> {
+    /// Puts together what rules and a policy ask for.
+    pub(crate) fn new(rules: &'r Rules, policy: &Effective) -> Self {
+        Self { rules, patterns: Arc::new(Patterns::new(policy.patterns())) }
+    }
+
+    /// Returns the rules.
+    pub(crate) fn rules(&self) -> &'r Rules {
+        self.rules
+    }
+
+    /// Returns a scanner for one stream after another.
+    pub(crate) fn scanner(&self) -> Searcher<'_> {
+        let engine = self.rules.engine();
+        let patterns = (!self.patterns.is_empty()).then(|| self.patterns.scanner());
+        Searcher { engine, scanner: engine.scanner(), patterns }
+    }
+}
+
+/// Scans streams, one after another, piece by piece.
+#[derive(Debug)]
+pub(crate) struct Searcher<'c> {
+    engine: &'c Engine,
+    scanner: Scanner<'c>,
+    patterns: Option<PatternScanner<'c>>,
+}
+
+impl Searcher<'_> {
+    /// Begins a stream whose first byte is called `base` in matches. What was fed of an unfinished
+    /// stream is forgotten.
+    pub(crate) fn start(&mut self, base: u64) {
+        self.scanner.start(base);
+        if let Some(patterns) = &mut self.patterns {
+            patterns.start(base);
+        }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<Match>) {
+        self.scanner.feed(piece, out);
+        if let Some(patterns) = &mut self.patterns {
+            patterns.feed(piece, self.engine, out);
+        }
+    }
+
+    /// Ends the stream. The next one starts at 0, unless [`Self::start`] says otherwise.
+    pub(crate) fn finish(&mut self, out: &mut Vec<Match>) {
+        self.scanner.finish(out);
+        if let Some(patterns) = &mut self.patterns {
+            patterns.finish(self.engine, out);
+        }
+    }
+}
+
+/// Turns a distance within what is in memory into an index.
+fn narrow(distance: u64) -> usize {
+    usize::try_from(distance).expect("what is in memory is smaller than the address space")
+}
