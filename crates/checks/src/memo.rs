@@ -76,6 +76,7 @@ impl Draft {
         for tag in tags {
             memo.remember(tag);
         }
+        memo.flush();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The worker itself.
 
 use super::process::LANES_MAX;
-use super::wire::{self, Answer, BODY_BYTES_MAX, Begin, Begun, Order, VERSION};
+use super::wire::{self, Answer, BODY_BYTES_MAX, Begin, Begun, Order, RECEIVE_BYTES, VERSION};
 use super::{inventory, map};
 use airlock_checks::malware::HashList;
 use airlock_checks::{Examined, Progress, Rules, Station, Unit};
@@ -192,7 +192,7 @@ struct FarDisk<'s> {
 
 /// The worker's end of a lane.
 struct Wire {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     header: Vec<u8>,
     /// What came along with the last order, and where it belongs.
     ahead: Vec<(Extent, usize)>,
@@ -201,6 +201,7 @@ struct Wire {
 
 impl Wire {
     fn new(stream: UnixStream) -> Self {
+        let stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
         Self { stream, header: Vec::new(), ahead: Vec::new(), bytes: Vec::new() }
     }
 
@@ -227,7 +228,7 @@ impl FarDisk<'_> {
 
     fn write(&self, wire: &Wire, answer: &Answer) -> Result<()> {
         let frame = wire::encode(answer, 0)?;
-        (&wire.stream).write_all(&(self.tamper)(frame))
+        wire.stream.get_ref().write_all(&(self.tamper)(frame))
     }
 
     fn say(&self, answer: &Answer) -> Result<()> {
@@ -256,7 +257,7 @@ impl FarDisk<'_> {
     fn next_order(&self) -> Result<Order> {
         let mut wire = self.wire();
         let Wire { stream, header, ahead, bytes } = &mut *wire;
-        let (order, length) = wire::receive::<Order>(&*stream, header)?;
+        let (order, length) = wire::receive::<Order>(&mut *stream, header)?;
         bytes.resize(length, 0);
         stream.read_exact(bytes)?;
         ahead.clear();
@@ -287,7 +288,7 @@ impl FarDisk<'_> {
             let length = u32::try_from(count).unwrap_or(u32::MAX);
             self.write(&wire, &Answer::Read { offset: at, length })?;
             let Wire { stream, header, .. } = &mut *wire;
-            match wire::receive::<Order>(&*stream, header)? {
+            match wire::receive::<Order>(&mut *stream, header)? {
                 (Order::Bytes, body) if body == count => stream.read_exact(&mut into[done..done + count])?,
                 (Order::Unreadable, 0) => return Err(ErrorKind::Other.into()),
                 _ => return Err(ErrorKind::InvalidData.into()),
@@ -317,7 +318,7 @@ impl BlockSource for FarDisk<'_> {
         }
         self.write(&wire, &Answer::Span { offset }).map_err(failed)?;
         let Wire { stream, header, .. } = &mut *wire;
-        match wire::receive::<Order>(&*stream, header).map_err(failed)? {
+        match wire::receive::<Order>(&mut *stream, header).map_err(failed)? {
             (Order::Span { data, length }, 0) if length > 0 => {
                 let kind = if data { SpanKind::Data } else { SpanKind::Zero };
                 Ok(Span { kind, length: length.min(self.size - offset) })
