@@ -54,6 +54,32 @@ pub enum Found {
     Replaced,
 }
 
+/// Most tags of one [`Draft`]: what a memo of the usual size has room for.
+const DRAFT_MAX: usize = 4 << 20;
+
+/// Tags that are remembered only if it turns out that they may be.
+#[derive(Debug, Default)]
+pub struct Draft(Mutex<Vec<Tag>>);
+
+impl Draft {
+    /// Notes a tag. What there is no room for is forgotten.
+    pub fn note(&self, tag: Tag) {
+        let mut tags = self.0.lock().expect("no holder of this lock panics");
+        if tags.len() < DRAFT_MAX {
+            tags.push(tag);
+        }
+    }
+
+    /// Has everything remembered that was noted.
+    pub fn commit(&self, memo: &Memo) {
+        let tags = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
+        for tag in tags {
+            memo.remember(tag);
+        }
+        memo.flush();
+    }
+}
+
 /// A memo on disk. Threads share it.
 #[derive(Debug)]
 pub struct Memo {

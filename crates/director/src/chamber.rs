@@ -7,7 +7,7 @@ use crate::sealed_disk::{Placement, SealedDisk};
 use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{Director, Error};
-use airlock_checks::memo::Memo;
+use airlock_checks::memo::{Draft, Memo};
 use airlock_model::{
     ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, Space, SpaceRoots, TenantKey, subtract,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Chamber {
     pub(crate) wrapping: Key,
     /// What of this tenant was inspected before.
     pub(crate) memo: Arc<Memo>,
+    /// What is remembered of this transfer if whoever inspects it can be believed to the end.
+    pub(crate) draft: Draft,
     pub(crate) transfer_key: Key,
     pub(crate) next_segment: Arc<AtomicU32>,
     pub(crate) streams: AtomicUsize,

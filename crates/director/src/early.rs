@@ -264,7 +264,7 @@ impl Director {
         let mut take = |outcome: &Outcome<'_>| {
             let whole = !source.lacking.load(Ordering::Relaxed);
             if let Some(tag) = fresh.take().filter(|_| whole && outcome.is_spotless()) {
-                chamber.memo.remember(tag);
+                chamber.draft.note(tag);
             }
             whole
         };
@@ -298,7 +298,7 @@ impl Director {
                 early.survey().map.get(current.get()).filter(|_| outcome.is_spotless())
             {
                 let tags = [tag_of(station, &content, &place), beginning_of(station, &content, &place)];
-                tags.into_iter().flatten().for_each(|tag| chamber.memo.remember(tag));
+                tags.into_iter().flatten().for_each(|tag| chamber.draft.note(tag));
             }
             whole
         };

@@ -19,14 +19,17 @@ pub(crate) enum Inspector {
     Here,
     /// A worker.
     Jailed(Worker),
+    /// A worker that was lost before it was ready.
+    Lost(Lost),
 }
 
 impl Director {
     /// Returns who touches what this transfer brings.
-    pub(crate) fn inspector(&self, chamber: &Chamber) -> Result<Inspector, Error> {
-        let Some(config) = &self.worker else { return Ok(Inspector::Here) };
+    pub(crate) fn inspector(&self, chamber: &Chamber) -> Inspector {
+        let Some(config) = &self.worker else { return Inspector::Here };
         let policies = [chamber.hello.policy.as_str(), self.policy_yaml.as_str()];
-        Ok(Inspector::Jailed(self.start_worker(config, &chamber.hello.space, policies)?))
+        let started = self.start_worker(config, &chamber.hello.space, policies);
+        started.map_or_else(Inspector::Lost, Inspector::Jailed)
     }
 
     /// Starts a worker and lets it end again, to see whether this machine can jail one.
@@ -56,7 +59,7 @@ impl Inspector {
     /// Has a station examine units there.
     pub(crate) fn station<'s>(&'s self, station: Station<'s>) -> Station<'s> {
         match self {
-            Self::Here => station,
+            Self::Here | Self::Lost(_) => station,
             Self::Jailed(worker) => station.examining_elsewhere(worker),
         }
     }
@@ -66,6 +69,7 @@ impl Inspector {
         match self {
             Self::Here => None,
             Self::Jailed(worker) => worker.failure(),
+            Self::Lost(lost) => Some(lost.clone()),
         }
     }
 
@@ -74,6 +78,7 @@ impl Inspector {
         match self {
             Self::Here => Ok(()),
             Self::Jailed(worker) => worker.end(),
+            Self::Lost(lost) => Err(lost.clone()),
         }
     }
 
@@ -86,6 +91,7 @@ impl Inspector {
                 let survey = worker.survey(disk)?;
                 survey.ok_or_else(|| Error::damaged("what arrived", "it cannot be read"))
             }
+            Self::Lost(lost) => Err(lost.clone().into()),
         }
     }
 
@@ -99,6 +105,7 @@ impl Inspector {
         match self {
             Self::Here => Ok(airlock_inventory::take(disk, space, survey)),
             Self::Jailed(worker) => Ok(worker.inventory(disk)?),
+            Self::Lost(lost) => Err(lost.clone().into()),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::recent::Recent;
 use crate::segment::{SegmentId, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{DEFAULT_VDC, Director, Error, keys};
+use airlock_checks::memo::Draft;
 use airlock_link::Link;
 use airlock_model::ChunkId;
 use airlock_policy::{Document, Effective};
@@ -156,6 +157,7 @@ impl Director {
             tenant_key: self.tenant_key(tenant)?,
             wrapping: self.wrapping_key(tenant)?,
             memo: self.memo(tenant)?,
+            draft: Draft::default(),
             transfer_key,
             next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
             streams: AtomicUsize::new(0),

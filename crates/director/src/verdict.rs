@@ -59,13 +59,26 @@ impl End {
 impl Director {
     /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
-        let inspector = self.inspector(chamber)?;
+        let inspector = self.inspector(chamber);
+        let finished = self.finish_with(link, chamber, &inspector);
+        if inspector.end().is_ok() {
+            chamber.draft.commit(&chamber.memo);
+        }
+        finished
+    }
+
+    fn finish_with(
+        &self,
+        link: &mut dyn Link,
+        chamber: &Chamber,
+        inspector: &Inspector,
+    ) -> Result<(), Error> {
         let rules = self.rules.asked_for(&chamber.effective, Site::Destination);
         let station = Station::new(&rules, &chamber.effective, Site::Destination)
             .without_hashing()
-            .with_memo(&chamber.memo);
+            .with_draft(&chamber.memo, &chamber.draft);
         let station = inspector.station(station);
-        let (report, early) = self.receive_finish(link, chamber, &inspector, &station)?;
+        let (report, early) = self.receive_finish(link, chamber, inspector, &station)?;
         if chamber.streams.load(Ordering::Acquire) != 0 {
             return Err(Error::Peer("it finished while a stream was open".into()));
         }
@@ -77,7 +90,7 @@ impl Director {
             return self.refuse(link, chamber, &source, Refusal::Source);
         }
         let judged = early.and_then(|early| {
-            let judged = self.judge(link, chamber, (&inspector, &station), early, &arrival)?;
+            let judged = self.judge(link, chamber, (inspector, &station), early, &arrival)?;
             inspector.end()?;
             Ok(judged)
         });

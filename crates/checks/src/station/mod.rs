@@ -32,7 +32,7 @@ pub use recall::Names;
 pub use report::{FINDINGS_MAX, HeldExtent, MemberReport, Report};
 
 use crate::Rules;
-use crate::memo::Memo;
+use crate::memo::{Draft, Memo};
 use crate::search::Search;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
@@ -143,6 +143,13 @@ impl<'r> Station<'r> {
     #[must_use]
     pub fn with_memo(self, memo: &'r Memo) -> Self {
         Self { recall: Some(Recall::new(memo, self.search.rules(), self.policy)), ..self }
+    }
+
+    /// Leaves out what the memo knows, and notes in a draft what is new and clean.
+    #[must_use]
+    pub fn with_draft(self, memo: &'r Memo, draft: &'r Draft) -> Self {
+        let recall = Recall::new(memo, self.search.rules(), self.policy).drafting(draft);
+        Self { recall: Some(recall), ..self }
     }
 
     /// Has everything examined elsewhere that touches the bytes of a disk. What is judged, what is

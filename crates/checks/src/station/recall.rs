@@ -12,7 +12,7 @@ use super::planner::Unit;
 use super::runs::splits;
 use super::unit::{CUT_CONTEXT_BYTES, EDGE_CONTEXT_BYTES};
 use crate::Rules;
-use crate::memo::{Memo, Tag};
+use crate::memo::{Draft, Memo, Tag};
 use airlock_model::{Extent, Place};
 use airlock_policy::Effective;
 
@@ -27,6 +27,8 @@ pub trait Names: std::fmt::Debug + Sync {
 #[derive(Debug, Clone)]
 pub(super) struct Recall<'m> {
     memo: &'m Memo,
+    /// Where tags are noted that are not to be remembered at once.
+    draft: Option<&'m Draft>,
     /// What all tags begin with.
     base: blake3::Hasher,
 }
@@ -36,7 +38,12 @@ impl<'m> Recall<'m> {
     pub(super) fn new(memo: &'m Memo, rules: &Rules, policy: &Effective) -> Self {
         let mut base = memo.names(&rules.content_digest());
         base.update(&policy.digest().0);
-        Self { memo, base }
+        Self { memo, draft: None, base }
+    }
+
+    /// Only notes what is to be remembered.
+    pub(super) fn drafting(self, draft: &'m Draft) -> Self {
+        Self { draft: Some(draft), ..self }
     }
 
     /// Returns what all tags begin with.
@@ -99,7 +106,10 @@ impl<'m> Recall<'m> {
     }
 
     pub(super) fn remember(&self, tag: Tag) {
-        self.memo.remember(tag);
+        match self.draft {
+            Some(draft) => draft.note(tag),
+            None => self.memo.remember(tag),
+        }
     }
 }
 

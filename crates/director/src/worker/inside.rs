@@ -1,7 +1,7 @@
 //! The worker itself.
 
 use super::process::LANES_MAX;
-use super::wire::{self, Answer, BODY_BYTES_MAX, Begin, Begun, Order, VERSION};
+use super::wire::{self, Answer, BODY_BYTES_MAX, Begin, Begun, Order, RECEIVE_BYTES, VERSION};
 use super::{inventory, map};
 use airlock_checks::malware::HashList;
 use airlock_checks::{Examined, Progress, Rules, Station, Unit};
@@ -15,7 +15,7 @@ use std::io::{BufReader, Error, ErrorKind, IoSliceMut, Read, Result, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Barrier, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, RwLock};
 
 /// Changes what a worker says, for tests of whoever listens.
 type Tamper = dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync;
@@ -38,15 +38,9 @@ pub fn run_tampered(tamper: Box<Tamper>) -> Result<()> {
         return Err(ErrorKind::Unsupported.into());
     }
     let hashes = HashList::take_over(&mut from)?;
-    let [one, other] = begin.policies.map(|yaml| Document::parse(&yaml));
-    let invalid = |_| Error::from(ErrorKind::InvalidData);
-    let policy = Effective::merge(&one.map_err(invalid)?, &other.map_err(invalid)?);
-    let rules = Rules::new(begin.fingerprint_key, hashes);
-    let digest = rules.content_digest();
-    let rules = rules.asked_for(&policy, Site::Destination);
     let gate = Barrier::new(lanes.len() + 1);
-    let shared =
-        Arc::new(Shared { space: begin.space, rules, policy, survey: RwLock::default(), gate, tamper });
+    let (space, criteria, survey) = (begin.space, OnceLock::new(), RwLock::default());
+    let shared = Arc::new(Shared { space, criteria, survey, gate, tamper });
     let limits = Limits { memory_bytes: begin.memory_bytes, cpu_seconds: begin.cpu_seconds };
     let start = || {
         for stream in lanes {
@@ -59,6 +53,14 @@ pub fn run_tampered(tamper: Box<Tamper>) -> Result<()> {
         let why = chain(&error);
         return wire::send(&control, &Begun::NotJailed { why }, &[]);
     }
+    // The source's policy may be hostile, too.
+    let [one, other] = begin.policies.map(|yaml| Document::parse(&yaml));
+    let invalid = |_| Error::from(ErrorKind::InvalidData);
+    let policy = Effective::merge(&one.map_err(invalid)?, &other.map_err(invalid)?);
+    let rules = Rules::new(begin.fingerprint_key, hashes);
+    let digest = rules.content_digest();
+    let rules = rules.asked_for(&policy, Site::Destination);
+    shared.criteria.get_or_init(|| Criteria { rules, policy });
     wire::send(&control, &Begun::Ready { rules: digest }, &[])?;
     shared.gate.wait();
     // The director says nothing more here; when it hangs up, this process and its threads end.
@@ -94,11 +96,17 @@ fn receive_descriptors(control: &UnixStream) -> Result<Vec<UnixStream>> {
     Ok(lanes)
 }
 
+/// What is inspected with.
+struct Criteria {
+    rules: Rules,
+    policy: Effective,
+}
+
 /// What the threads of a worker share.
 struct Shared {
     space: Space,
-    rules: Rules,
-    policy: Effective,
+    /// There when the gate opens for the second time.
+    criteria: OnceLock<Criteria>,
     survey: RwLock<Option<Arc<Survey>>>,
     /// Opens when all threads run, and again when the process is in the jail: what a thread does to start is
     /// not allowed there.
@@ -135,6 +143,8 @@ fn serve(stream: UnixStream, shared: &Shared) {
 }
 
 fn follow(disk: &FarDisk<'_>, shared: &Shared) -> Result<()> {
+    let Criteria { rules, policy } = shared.criteria.get().ok_or(ErrorKind::InvalidInput)?;
+    let station = Station::new(rules, policy, Site::Destination).without_hashing();
     let mut order = disk.next_order()?;
     loop {
         order = match order {
@@ -148,7 +158,7 @@ fn follow(disk: &FarDisk<'_>, shared: &Shared) -> Result<()> {
                 inventory::hand_over(taken, &mut |answer| disk.say(answer))?;
                 disk.next_order()?
             }
-            Order::Examine { unit, .. } => examine(disk, shared, unit)?,
+            Order::Examine { unit, .. } => examine(disk, shared, &station, unit)?,
             Order::Bytes | Order::Unreadable | Order::Span { .. } => {
                 return Err(ErrorKind::InvalidInput.into());
             }
@@ -166,9 +176,8 @@ fn survey(disk: &FarDisk<'_>, shared: &Shared) -> Result<()> {
 }
 
 /// Examines units as long as nothing else is ordered and the survey is the same. Returns what is ordered then.
-fn examine(disk: &FarDisk<'_>, shared: &Shared, mut unit: Unit) -> Result<Order> {
+fn examine(disk: &FarDisk<'_>, shared: &Shared, station: &Station<'_>, mut unit: Unit) -> Result<Order> {
     let survey = shared.survey().ok_or(ErrorKind::InvalidInput)?;
-    let station = Station::new(&shared.rules, &shared.policy, Site::Destination).without_hashing();
     let progress = Progress::default();
     let mut examiner = station.examiner(&shared.space, disk, &survey, &progress);
     loop {
@@ -192,7 +201,7 @@ struct FarDisk<'s> {
 
 /// The worker's end of a lane.
 struct Wire {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     header: Vec<u8>,
     /// What came along with the last order, and where it belongs.
     ahead: Vec<(Extent, usize)>,
@@ -201,6 +210,7 @@ struct Wire {
 
 impl Wire {
     fn new(stream: UnixStream) -> Self {
+        let stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
         Self { stream, header: Vec::new(), ahead: Vec::new(), bytes: Vec::new() }
     }
 
@@ -227,7 +237,7 @@ impl FarDisk<'_> {
 
     fn write(&self, wire: &Wire, answer: &Answer) -> Result<()> {
         let frame = wire::encode(answer, 0)?;
-        (&wire.stream).write_all(&(self.tamper)(frame))
+        wire.stream.get_ref().write_all(&(self.tamper)(frame))
     }
 
     fn say(&self, answer: &Answer) -> Result<()> {
@@ -256,7 +266,7 @@ impl FarDisk<'_> {
     fn next_order(&self) -> Result<Order> {
         let mut wire = self.wire();
         let Wire { stream, header, ahead, bytes } = &mut *wire;
-        let (order, length) = wire::receive::<Order>(&*stream, header)?;
+        let (order, length) = wire::receive::<Order>(&mut *stream, header)?;
         bytes.resize(length, 0);
         stream.read_exact(bytes)?;
         ahead.clear();
@@ -287,7 +297,7 @@ impl FarDisk<'_> {
             let length = u32::try_from(count).unwrap_or(u32::MAX);
             self.write(&wire, &Answer::Read { offset: at, length })?;
             let Wire { stream, header, .. } = &mut *wire;
-            match wire::receive::<Order>(&*stream, header)? {
+            match wire::receive::<Order>(&mut *stream, header)? {
                 (Order::Bytes, body) if body == count => stream.read_exact(&mut into[done..done + count])?,
                 (Order::Unreadable, 0) => return Err(ErrorKind::Other.into()),
                 _ => return Err(ErrorKind::InvalidData.into()),
@@ -317,7 +327,7 @@ impl BlockSource for FarDisk<'_> {
         }
         self.write(&wire, &Answer::Span { offset }).map_err(failed)?;
         let Wire { stream, header, .. } = &mut *wire;
-        match wire::receive::<Order>(&*stream, header).map_err(failed)? {
+        match wire::receive::<Order>(&mut *stream, header).map_err(failed)? {
             (Order::Span { data, length }, 0) if length > 0 => {
                 let kind = if data { SpanKind::Data } else { SpanKind::Zero };
                 Ok(Span { kind, length: length.min(self.size - offset) })

@@ -1,8 +1,8 @@
 //! The director's end of a lane.
 
-use super::wire::{self, Answer, BODY_BYTES_MAX, Order};
+use super::wire::{self, Answer, BODY_BYTES_MAX, Order, RECEIVE_BYTES};
 use airlock_disk::{BlockSource, SpanKind};
-use std::io::{Error, ErrorKind};
+use std::io::{BufReader, Error, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ impl From<&'static str> for Broken {
 /// One end of a lane.
 #[derive(Debug)]
 pub(super) struct Lane {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     header: Vec<u8>,
     body: Vec<u8>,
     silence: Duration,
@@ -55,8 +55,10 @@ pub(super) struct Talk<'l> {
 }
 
 impl Lane {
-    pub(super) fn new(stream: UnixStream, silence: Duration) -> Self {
-        Self { stream, header: Vec::new(), body: Vec::new(), silence }
+    pub(super) fn new(stream: UnixStream, silence: Duration) -> std::io::Result<Self> {
+        stream.set_write_timeout(Some(silence))?;
+        let stream = BufReader::with_capacity(RECEIVE_BYTES, stream);
+        Ok(Self { stream, header: Vec::new(), body: Vec::new(), silence })
     }
 
     /// Gives an order that is about `bytes` of the disk, and serves what the worker asks for.
@@ -66,8 +68,8 @@ impl Lane {
         body: &[u8],
         (disk, bytes): (&'l dyn BlockSource, u64),
     ) -> Result<Talk<'l>, Broken> {
-        self.stream.set_write_timeout(Some(self.silence))?;
-        wire::send(&self.stream, order, body)?;
+        self.stream.get_ref().set_read_timeout(Some(self.silence))?;
+        wire::send(self.stream.get_ref(), order, body)?;
         let left = self.silence + Duration::from_secs(bytes / BYTES_PER_SECOND);
         Ok(Talk { lane: self, disk, left })
     }
@@ -79,8 +81,10 @@ impl Talk<'_> {
         loop {
             let lane = &mut *self.lane;
             let asked = Instant::now();
-            lane.stream.set_read_timeout(Some(lane.silence.min(self.left)))?;
-            let (answer, body) = wire::receive(&lane.stream, &mut lane.header)?;
+            if self.left < lane.silence {
+                lane.stream.get_ref().set_read_timeout(Some(self.left))?;
+            }
+            let (answer, body) = wire::receive(&mut lane.stream, &mut lane.header)?;
             if body != 0 {
                 return Err(Broken::Untrue("it sends bytes where none are wanted"));
             }
@@ -107,9 +111,9 @@ impl Talk<'_> {
             lane.body.resize(length, 0);
         }
         match self.disk.read_at(offset, &mut lane.body[..length]) {
-            Ok(()) => wire::send(&lane.stream, &Order::Bytes, &lane.body[..length])?,
+            Ok(()) => wire::send(lane.stream.get_ref(), &Order::Bytes, &lane.body[..length])?,
             // Why is of no use there.
-            Err(_) => wire::send(&lane.stream, &Order::Unreadable, &[])?,
+            Err(_) => wire::send(lane.stream.get_ref(), &Order::Unreadable, &[])?,
         }
         Ok(())
     }
@@ -122,6 +126,6 @@ impl Talk<'_> {
             Ok(span) => Order::Span { data: span.kind == SpanKind::Data, length: span.length },
             Err(_) => Order::Unreadable,
         };
-        Ok(wire::send(&self.lane.stream, &order, &[])?)
+        Ok(wire::send(self.lane.stream.get_ref(), &order, &[])?)
     }
 }

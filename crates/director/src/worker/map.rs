@@ -202,3 +202,141 @@ impl TakeOver {
 fn ends(start: u64, length: u64) -> bool {
     start.checked_add(length).is_some_and(|end| end <= OFFSET_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use airlock_model::{Codec, PlaceMap};
+
+    const SIZE: u64 = 1000;
+
+    fn run(logical: u64, disk: u64, length: u64) -> Run {
+        Run { logical, disk, length }
+    }
+
+    fn whole() -> Volume {
+        let extent = Extent::new(0, SIZE);
+        Volume { label: "whole".into(), content: "btrfs".into(), extent, block_bytes: 10 }
+    }
+
+    fn packed() -> Packed {
+        Packed {
+            logical: 0,
+            length: 50,
+            stored: 0,
+            stored_bytes: 20,
+            skip: 0,
+            unpacked: 50,
+            codec: Codec::Zstd,
+            spare: false,
+        }
+    }
+
+    /// Takes a survey over as it is handed over.
+    fn take_over(volumes: Vec<Volume>, rows: Vec<Row>, limits: Vec<Extent>) -> Result<Survey, &'static str> {
+        let mut there = TakeOver::new(SIZE);
+        there.volumes(volumes)?;
+        there.rows(rows)?;
+        there.finish(limits)
+    }
+
+    fn of(map: &PlaceMap) -> Vec<String> {
+        map.iter().map(|place| format!("{place:?}")).collect()
+    }
+
+    #[test]
+    fn a_map_is_the_same_on_the_other_side() {
+        let mut map = PlaceMapBuilder::new(SIZE);
+        let other = Volume { label: "p2".into(), extent: Extent::new(500, 500), ..whole() };
+        let (first, second) = (map.volume(whole()), map.volume(other));
+        map.place(first, PlaceKind::Metadata, b"", 100, &[run(0, 900, 100)]);
+        map.place(second, PlaceKind::File, b"/a", 95, &[run(0, 500, 50), run(60, 400, 45)]);
+        map.place(second, PlaceKind::Slack, b"/a", 5, &[run(105, 445, 5)]);
+        map.view(first, b"/inline", 7, &[run(0, 950, 7)]);
+        let (runs, pieces) = ([run(0, 700, 20)], [packed()]);
+        let file = PackedFile { volume: 1, path: b"/z", size: 50, runs: &runs, packed: &pieces, view: false };
+        map.packed(file);
+        map.place(first, PlaceKind::Free, b"", 730, &[run(0, 0, 400), run(400, 450, 50), run(450, 550, 150)]);
+        let before = map.places();
+        map.place(first, PlaceKind::Raw, b"", 180, &[run(0, 720, 180)]);
+        map.unscannable(before, Reason::Unsupported);
+        let map = map.finish();
+        assert_eq!(invariant::places_tile(&map), Ok(()));
+        let survey = Survey { map, oddities: vec![], limits: vec![Extent::new(5, 10)], replays: vec![] };
+        let mut there = TakeOver::new(SIZE);
+        let mut limits = None;
+        let mut hear = |answer: &Answer| {
+            let said = postcard::to_stdvec(answer).expect("plain data");
+            match postcard::from_bytes(&said).expect("what was said") {
+                Answer::Volumes(volumes) => there.volumes(volumes),
+                Answer::Map(rows) => there.rows(rows),
+                Answer::Surveyed { limits: found } => {
+                    limits = Some(found);
+                    Ok(())
+                }
+                _ => Err("something else"),
+            }
+        };
+        hand_over(&survey, &mut hear).expect("a map");
+        let found = there.finish(limits.expect("an end")).expect("a survey");
+        assert_eq!(of(&found.map), of(&survey.map));
+        assert_eq!(found.limits, survey.limits);
+    }
+
+    #[test]
+    fn what_cannot_be_a_map_is_not_believed() {
+        let place = |kind, view| Row::Place {
+            kind,
+            volume: 0,
+            path: b"/a".to_vec(),
+            size: SIZE,
+            view,
+            unscannable: None,
+        };
+        let file = |runs: &[Run]| vec![place(PlaceKind::File, false), Row::Runs(runs.to_vec())];
+        let all = file(&[run(0, 0, SIZE)]);
+        let and = |more: Vec<Row>| file(&[run(0, 0, SIZE)]).into_iter().chain(more).collect::<Vec<_>>();
+        let check = |rows: Vec<Row>, expected: &str| {
+            let error = take_over(vec![whole()], rows, vec![]).expect_err(expected);
+            assert!(error.contains(expected), "{error:?} is not {expected:?}");
+        };
+        assert!(take_over(vec![whole()], all, vec![]).is_ok());
+        check(vec![], "do not tile");
+        check(file(&[run(0, 0, SIZE - 1)]), "do not tile");
+        check(file(&[run(0, 0, SIZE), run(SIZE, 10, 1)]), "do not tile");
+        check(file(&[run(0, 1, SIZE)]), "behind the end of the disk");
+        check(file(&[run(0, u64::MAX, 2)]), "behind the end of the disk");
+        check(file(&[run(u64::MAX, 0, 1)]), "behind the end of the disk");
+        check(vec![Row::Runs(vec![run(0, 0, 1)])], "of no place");
+        check(vec![Row::Packed(vec![packed()])], "of no place");
+        check(and(vec![place(PlaceKind::Free, true)]), "cannot be there");
+        check(and(vec![place(PlaceKind::File, true), Row::Packed(vec![packed()])]), "not packed");
+        let beyond = Packed { stored: u64::MAX, ..packed() };
+        check(and(vec![place(PlaceKind::File, true), Row::Packed(vec![beyond])]), "end of a file");
+        let unknown = Row::Place {
+            kind: PlaceKind::File,
+            volume: 1,
+            path: vec![],
+            size: 0,
+            view: true,
+            unscannable: None,
+        };
+        check(and(vec![unknown]), "cannot be there");
+        let outside = Volume { extent: Extent::new(1, SIZE), ..whole() };
+        let rows = || file(&[run(0, 0, SIZE)]);
+        assert!(take_over(vec![outside], rows(), vec![]).is_err());
+        assert!(take_over(vec![], rows(), vec![]).is_err());
+        assert!(take_over(vec![whole()], rows(), vec![Extent::new(SIZE, 1)]).is_err());
+    }
+
+    #[test]
+    fn a_view_that_repeats_itself_has_an_end() {
+        let disk = 1 << 62;
+        let mut there = TakeOver::new(disk);
+        there.volumes(vec![Volume { extent: Extent::new(0, disk), ..whole() }]).unwrap();
+        let (kind, path) = (PlaceKind::File, Vec::new());
+        let view = Row::Place { kind, volume: 0, path, size: 1, view: true, unscannable: None };
+        there.rows(vec![view, Row::Runs(vec![run(0, 0, disk); 8])]).unwrap();
+        assert!(there.finish(vec![]).unwrap_err().contains("longer than a file"));
+    }
+}

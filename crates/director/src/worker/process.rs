@@ -66,7 +66,7 @@ impl Worker {
         let mut ends = Vec::new();
         for _ in 0..task.lanes.clamp(1, LANES_MAX) {
             let (here, there) = UnixStream::pair().map_err(failed)?;
-            lanes.push(Lane::new(here, config.silence));
+            lanes.push(Lane::new(here, config.silence).map_err(failed)?);
             ends.push(there);
         }
         let child = Command::new(&config.program)

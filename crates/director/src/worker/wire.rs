@@ -11,7 +11,7 @@ use airlock_checks::{Examined, Unit};
 use airlock_inventory::{Ecosystem, Evidence, System};
 use airlock_model::{Extent, Packed, PlaceKind, Reason, Run, Space, Volume};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::io::{Error, ErrorKind, Read, Result, Write};
+use std::io::{Error, ErrorKind, IoSlice, Read, Result, Write};
 
 /// Version of what is said.
 pub(super) const VERSION: u32 = 1;
@@ -21,6 +21,8 @@ pub(super) const HEADER_BYTES_MAX: usize = 64 << 20;
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 /// About how many bytes of lists go into one frame.
 pub(super) const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that are received at once, where nothing tells how many there are.
+pub(super) const RECEIVE_BYTES: usize = 64 << 10;
 /// Bytes that are made room for before they are there.
 const STEP_BYTES: usize = 1 << 20;
 
@@ -134,15 +136,12 @@ pub(super) fn encode(message: &impl Serialize, body_bytes: usize) -> Result<Vec<
     Ok(frame)
 }
 
-/// Writes a frame.
+/// Writes a frame, at once where that is possible.
 pub(super) fn send(mut into: impl Write, message: &impl Serialize, body: &[u8]) -> Result<()> {
-    let mut frame = encode(message, body.len())?;
-    if body.len() <= 4096 {
-        frame.extend_from_slice(body);
-        return into.write_all(&frame);
-    }
-    into.write_all(&frame)?;
-    into.write_all(body)
+    let frame = encode(message, body.len())?;
+    let written = into.write_vectored(&[IoSlice::new(&frame), IoSlice::new(body)])?;
+    into.write_all(frame.get(written..).unwrap_or_default())?;
+    into.write_all(body.get(written.saturating_sub(frame.len())..).unwrap_or_default())
 }
 
 /// Reads the header of a frame. Returns it with the length of the body, which is still to be read.

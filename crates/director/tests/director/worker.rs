@@ -149,6 +149,11 @@ fn kill(mark: &Path) {
 }
 
 #[test]
+fn a_worker_that_leaves_at_once() {
+    check("leave", "worker:ended");
+}
+
+#[test]
 fn a_worker_that_does_not_start_is_told_before_anything_is_received() {
     let folder = tempfile::tempdir().expect("a folder");
     let manager = manager(folder.path(), 1 << 20);
