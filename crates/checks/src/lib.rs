@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod detectors;
+pub mod exact;
 pub mod financial;
+pub mod fingerprints;
 mod health;
 pub mod malware;
 pub mod memo;
@@ -12,6 +14,7 @@ mod search;
 pub mod secrets;
 mod station;
 mod system;
+mod tags;
 
 pub use rules::{Book, Rules};
 pub use station::{

@@ -1,6 +1,8 @@
 //! What a site inspects with.
 
 use crate::detectors::{builtin, rules_digest};
+use crate::exact::ExactList;
+use crate::fingerprints::Prints;
 use crate::malware::HashList;
 use crate::system::System;
 use airlock_inspect::{Engine, EngineConfig};
@@ -10,6 +12,8 @@ use airlock_inspect::{Engine, EngineConfig};
 pub struct Rules {
     engine: Engine,
     hashes: HashList,
+    exact: Vec<ExactList>,
+    prints: Vec<Prints>,
     system: System,
     books: Vec<Book>,
 }
@@ -32,9 +36,27 @@ impl Rules {
         Self {
             engine: Engine::new(detectors, EngineConfig { fingerprint_key }),
             hashes,
+            exact: Vec::new(),
+            prints: Vec::new(),
             system: System::default(),
             books: Vec::new(),
         }
+    }
+
+    /// Adds lists of exact data.
+    #[must_use]
+    pub fn with_exact(self, mut exact: Vec<ExactList>) -> Self {
+        exact.sort_by_key(ExactList::digest);
+        exact.dedup_by_key(|list| list.digest());
+        Self { exact, ..self }
+    }
+
+    /// Adds fingerprints of documents.
+    #[must_use]
+    pub fn with_prints(self, mut prints: Vec<Prints>) -> Self {
+        prints.sort_by_key(Prints::digest);
+        prints.dedup_by_key(|set| set.digest());
+        Self { prints, ..self }
     }
 
     /// Adds what inventories are compared with.
@@ -60,6 +82,16 @@ impl Rules {
         &self.hashes
     }
 
+    /// Returns the lists of exact data.
+    pub fn exact(&self) -> &[ExactList] {
+        &self.exact
+    }
+
+    /// Returns the fingerprints of documents.
+    pub fn prints(&self) -> &[Prints] {
+        &self.prints
+    }
+
     /// Returns what inventories are compared with.
     pub fn system(&self) -> &System {
         &self.system
@@ -70,13 +102,21 @@ impl Rules {
         &self.books
     }
 
-    /// Returns what identifies the rules for contents: the built-in ones, the hash lists, and what is
-    /// opened to look inside.
+    /// Returns what identifies the rules for contents: the built-in ones, the hash lists, the lists
+    /// of exact data, the fingerprints of documents, and what is opened to look inside.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("airlock 2026-11 rules v1");
         hasher.update(&rules_digest());
         hasher.update(airlock_decode::VERSION.as_bytes());
         hasher.update(&self.hashes.digest());
+        for list in &self.exact {
+            hasher.update(b"exact");
+            hasher.update(&list.digest());
+        }
+        for set in &self.prints {
+            hasher.update(b"prints");
+            hasher.update(&set.digest());
+        }
         *hasher.finalize().as_bytes()
     }
 
