@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 /// Characters behind a label in which a code is looked for.
 const CODE_AFTER: usize = 96;
-/// Characters on each side in which a patient is spoken of.
+/// Characters on each side in which a patient is spoken of, and a date or number of theirs stands.
 const PATIENT_REACH: usize = 300;
 
 /// What the rule of a code holds.
@@ -143,8 +143,14 @@ impl Detector for Code {
             return None;
         }
         let patient = &self.data.patient;
-        let near = patient.stand_in(window.before(0, PATIENT_REACH))
-            || patient.stand_in(window.after(0, at + length + PATIENT_REACH));
+        let around = [
+            window.before(0, PATIENT_REACH),
+            window.after(isize::try_from(label).ok()?, at - label),
+            window.after(first + isize::try_from(length).ok()?, PATIENT_REACH),
+        ];
+        // A patient is somebody: a date of birth or a number is near, or it is a text about patients.
+        let near = around.iter().any(|text| patient.stand_in(text))
+            && around.iter().any(|text| text.windows(4).any(|four| four.iter().all(u8::is_ascii_digit)));
         let percent = if near { self.data.near_patient } else { self.data.alone };
         (percent > 0).then(|| {
             Hit::Value(Value {
