@@ -136,6 +136,17 @@ pub(crate) struct RuleArgs {
     /// A list of SHA-256, SHA-1 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_HASH_LIST", value_delimiter = ':')]
     pub(crate) hash_list: Vec<PathBuf>,
+    /// A list of exact data (see `airlock rules edm`), beside those of the rulebooks of this site. May be given
+    /// often.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_DATA", value_delimiter = ':')]
+    pub(crate) exact_data: Vec<PathBuf>,
+    /// Key of lists of exact data whose key is kept apart: 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_KEY")]
+    pub(crate) exact_key: Option<PathBuf>,
+    /// Fingerprints of documents (see `airlock rules fingerprints`), beside those of the rulebooks of this site.
+    /// May be given often.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_DOCUMENTS", value_delimiter = ':')]
+    pub(crate) documents: Vec<PathBuf>,
     /// Look the packages of the guest up in these feeds (see `airlock rules import --to`), in place of those of
     /// the rulebooks of this site.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_FEEDS")]
@@ -387,7 +398,12 @@ pub(crate) enum RulesVerb {
     Import(ImportArgs),
     /// Say whether a rulebook would be imported; nothing is.
     Verify(VerifyRulesArgs),
-    /// Make a rulebook of feeds, hash lists and entitlements, signed with this site's key.
+    /// Make a list of keyed hashes of the values of a table, by which they are found again as exact data. No
+    /// value stands in it.
+    Edm(EdmArgs),
+    /// Make fingerprints of documents, by which copies of parts of them are found again. No text stands in them.
+    Fingerprints(FingerprintsArgs),
+    /// Make a rulebook of feeds, hash lists, exact data, fingerprints and entitlements, signed with this site's key.
     Build(BuildRulesArgs),
     /// Remove a rulebook. An older version of it is not let in afterwards.
     Remove(RemoveRulesArgs),
@@ -454,7 +470,57 @@ pub(crate) struct BuildRulesArgs {
     /// Entitlements of the tenant.
     #[arg(long, value_name = "FILE")]
     pub(crate) entitlements: Option<PathBuf>,
+    /// A list of exact data (see `airlock rules edm`). May be given often.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exact_data: Vec<PathBuf>,
+    /// Key of lists of exact data whose key is kept apart, to try it: 64 hexadecimal digits.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_KEY")]
+    pub(crate) exact_key: Option<PathBuf>,
+    /// Fingerprints of documents (see `airlock rules fingerprints`). May be given often.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) documents: Vec<PathBuf>,
     /// The rulebook to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+}
+
+/// Flags of `rules edm`.
+#[derive(Debug, Args)]
+pub(crate) struct EdmArgs {
+    /// The table: CSV in UTF-8 with a header row.
+    #[arg(value_name = "CSV")]
+    pub(crate) table: PathBuf,
+    /// A column whose values are found wherever they stand. May be given often.
+    #[arg(long, value_name = "NAME", required = true)]
+    pub(crate) column: Vec<String>,
+    /// A column whose values count only near another one of their row, such as names. May be given often.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) also: Vec<String>,
+    /// What findings call the list; the name of the table when left out.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The key of the hashes (64 hexadecimal digits), which is kept apart then: sites need it, too (`--exact-key`).
+    /// A new one is made and put into the list when left out.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_KEY")]
+    pub(crate) exact_key: Option<PathBuf>,
+    /// The character between values.
+    #[arg(long, value_name = "CHAR", default_value_t = ',')]
+    pub(crate) delimiter: char,
+    /// The list to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+}
+
+/// Flags of `rules fingerprints`.
+#[derive(Debug, Args)]
+pub(crate) struct FingerprintsArgs {
+    /// Documents, or folders of them. Those of offices, mails and archives are opened.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What these documents or folders have is nobody's, such as templates. May be given often.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) except: Vec<PathBuf>,
+    /// The file to write.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: PathBuf,
 }

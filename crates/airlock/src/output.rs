@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure};
 use airlock_model::Finding;
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 
 /// Writes text to standard output. A reader that went away ends the process quietly.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -83,6 +84,16 @@ pub(crate) fn findings(findings: &[Finding], limit: usize, out: &mut String) {
     if findings.len() > shown {
         out.push_str(&format!("  … and {} more (--format json lists all)\n", findings.len() - shown));
     }
+}
+
+/// Writes a file that only its owner can read, all of it or nothing.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: &std::io::Error| Failure::io("write", path, error);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|error| failed(&error))?;
+    file.persist(path).map_err(|error| failed(&error.error))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use crate::cli::{MemoArgs, RuleArgs, SourceArgs, SourceFormat};
 use crate::failure::{Code, Failure};
+use airlock_checks::exact::ExactList;
+use airlock_checks::fingerprints::Prints;
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
 use airlock_checks::{Book, Rules, System, malware::HashList};
 use airlock_disk::Format;
@@ -33,13 +35,21 @@ pub(crate) fn home() -> Result<PathBuf, Failure> {
 }
 
 /// Reads a key of 64 hexadecimal digits from a file.
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| Failure::io("read key", path, &error))?;
     let text = Zeroizing::new(text);
     let mut key = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| {
         Failure::new(Code::Error, format!("{} is no key: it needs 64 hexadecimal digits", path.display()))
     })?;
+    Ok(key)
+}
+
+/// Makes a key.
+pub(crate) fn new_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut key = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(&mut *key)
+        .map_err(|_| Failure::new(Code::Error, "the operating system gives no random bytes"))?;
     Ok(key)
 }
 
@@ -50,9 +60,7 @@ fn own_key(home: &Path, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
         return read_key(&path);
     }
     std::fs::create_dir_all(home).map_err(|error| Failure::io("create", home, &error))?;
-    let mut key = Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(&mut *key)
-        .map_err(|_| Failure::new(Code::Error, "the operating system gives no random bytes"))?;
+    let key = new_key()?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     options
@@ -99,10 +107,28 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
         })?;
     }
+    let exact_key = args.exact_key.as_deref().map(read_key).transpose()?;
+    let mut exact = Vec::new();
+    for path in &args.exact_data {
+        exact.push(exact_list(path, exact_key.as_deref())?);
+    }
+    let prints = args.documents.iter().map(|path| prints(path));
+    let mut prints = prints.collect::<Result<Vec<Prints>, Failure>>()?;
     let mut system = System::default();
     let mut used = Vec::new();
     for book in rulebooks(home)? {
-        let found = take(&book, args, &mut hashes, &mut system)?;
+        let mut found = take(&book, args, &mut hashes, &mut system)?;
+        let members = |kind| book.read(kind).map_err(|error| Failure::of(Code::Error, &error));
+        for (member, bytes) in members(Kind::Documents)? {
+            let set = Prints::from_bytes(bytes);
+            prints.push(set.map_err(|error| of_member(&book, &member, &error))?);
+            found = true;
+        }
+        for (member, bytes) in members(Kind::Exact)? {
+            let list = ExactList::from_bytes(bytes, exact_key.as_deref());
+            exact.push(list.map_err(|error| of_member(&book, &member, &error))?);
+            found = true;
+        }
         if found {
             let manifest = book.manifest();
             used.push(Book { name: manifest.name.clone(), version: manifest.version, digest: book.digest() });
@@ -120,7 +146,9 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             std::fs::read_to_string(path).map_err(|error| Failure::io("read entitlements", path, &error))?;
         system = system.with_entitlements(entitlements(&text)?, &text);
     }
-    Ok(Arc::new(Rules::new(*key, hashes).with_system(system).with_books(used)))
+    Ok(Arc::new(
+        Rules::new(*key, hashes).with_exact(exact).with_prints(prints).with_system(system).with_books(used),
+    ))
 }
 
 /// Returns the folder of the rulebooks of a site or a director.
@@ -143,6 +171,32 @@ fn rulebooks(home: &Path) -> Result<Vec<Rulebook>, Failure> {
     opened.into_iter().map(usable).collect()
 }
 
+/// Says what is wrong with a member of a rulebook.
+fn of_member(book: &Rulebook, member: &str, error: &dyn std::error::Error) -> Failure {
+    let failure = Failure::of(Code::Error, error);
+    Failure { text: format!("rulebook {:?}, {member}: {}", book.manifest().name, failure.text), ..failure }
+}
+
+/// Reads a list of exact data.
+pub(crate) fn exact_list(path: &Path, key: Option<&[u8; 32]>) -> Result<ExactList, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::io("read exact data", path, &error))?;
+    ExactList::from_bytes(bytes, key).map_err(|error| {
+        let failure = Failure::of(Code::Error, &error);
+        Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+            .hint("`airlock rules edm` makes such a list; one whose key is kept apart needs --exact-key")
+    })
+}
+
+/// Reads fingerprints of documents.
+pub(crate) fn prints(path: &Path) -> Result<Prints, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::io("read fingerprints", path, &error))?;
+    Prints::from_bytes(bytes).map_err(|error| {
+        let failure = Failure::of(Code::Error, &error);
+        Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+            .hint("`airlock rules fingerprints` makes such a file")
+    })
+}
+
 /// Takes what a rulebook has, apart from what flags take the place of. Returns whether anything of it is used.
 fn take(
     book: &Rulebook,
@@ -152,10 +206,7 @@ fn take(
 ) -> Result<bool, Failure> {
     let name = &book.manifest().name;
     let read = |kind| book.read(kind).map_err(|error| Failure::of(Code::Error, &error));
-    let wrong = |member: &str, error: &dyn std::error::Error| {
-        let failure = Failure::of(Code::Error, error);
-        Failure { text: format!("rulebook {name:?}, {member}: {}", failure.text), ..failure }
-    };
+    let wrong = |member: &str, error: &dyn std::error::Error| of_member(book, member, error);
     let text = |member: &str, bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| wrong(member, &error));
     let twice = |what: &str| {
         let text = format!("rulebook {name:?} has {what}, and so has another one");

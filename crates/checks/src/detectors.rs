@@ -42,10 +42,13 @@ pub const RULES: &[(&str, &str)] = &[
     ("health/x12_835", include_str!("../../../rules/health/x12_835.yaml")),
     ("health/x12_837", include_str!("../../../rules/health/x12_837.yaml")),
     ("health/dea", include_str!("../../../rules/health/dea.yaml")),
+    ("health/cpt", include_str!("../../../rules/health/cpt.yaml")),
+    ("health/icd10", include_str!("../../../rules/health/icd10.yaml")),
     ("health/mbi", include_str!("../../../rules/health/mbi.yaml")),
     ("health/mrn", include_str!("../../../rules/health/mrn.yaml")),
     ("health/nhs_number", include_str!("../../../rules/health/nhs_number.yaml")),
     ("health/npi", include_str!("../../../rules/health/npi.yaml")),
+    ("regulated/driver_license", include_str!("../../../rules/regulated/driver_license.yaml")),
     ("regulated/national_id:au_tfn", include_str!("../../../rules/regulated/national_id/au_tfn.yaml")),
     ("regulated/national_id:be_nn", include_str!("../../../rules/regulated/national_id/be_nn.yaml")),
     ("regulated/national_id:br_cnpj", include_str!("../../../rules/regulated/national_id/br_cnpj.yaml")),
@@ -108,8 +111,10 @@ pub fn builtin(wanted: impl Fn(&dyn Detector) -> bool) -> Vec<Box<dyn Detector>>
         .chain(crate::financial::bank_numbers())
         .chain(crate::financial::statements())
         .chain(crate::health::identifiers())
+        .chain(crate::health::codes())
         .chain(crate::health::documents())
         .chain(crate::regulated::national_ids())
+        .chain([crate::regulated::driver_license()])
         .chain(crate::secrets::tokens());
     all.filter(|detector| wanted(&**detector)).collect()
 }

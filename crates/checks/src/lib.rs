@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod detectors;
+pub mod exact;
 pub mod financial;
+pub mod fingerprints;
 mod health;
+mod lists;
 pub mod malware;
 pub mod memo;
 pub mod regulated;
@@ -12,7 +15,9 @@ mod search;
 pub mod secrets;
 mod station;
 mod system;
+mod tags;
 
+pub use lists::Lists;
 pub use rules::{Book, Rules};
 pub use station::{
     Early, Elsewhere, Examined, Examiner, FINDINGS_MAX, HeldExtent, MemberReport, Names, NoSink, Outcome,

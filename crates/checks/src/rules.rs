@@ -1,6 +1,8 @@
 //! What a site inspects with.
 
 use crate::detectors::{builtin, rules_digest};
+use crate::exact::ExactList;
+use crate::fingerprints::Prints;
 use crate::malware::HashList;
 use crate::system::System;
 use airlock_inspect::{Detector, Engine, EngineConfig};
@@ -14,6 +16,8 @@ pub struct Rules {
     config: EngineConfig,
     engine: Arc<Engine>,
     hashes: Arc<HashList>,
+    exact: Arc<Vec<ExactList>>,
+    prints: Arc<Vec<Prints>>,
     system: Arc<System>,
     books: Vec<Book>,
 }
@@ -37,6 +41,8 @@ impl Rules {
             engine: Arc::new(Engine::new(builtin(|_| true), config.clone())),
             config,
             hashes: Arc::new(hashes),
+            exact: Arc::default(),
+            prints: Arc::default(),
             system: Arc::default(),
             books: Vec::new(),
         }
@@ -55,6 +61,22 @@ impl Rules {
             return self.clone();
         }
         Self { engine: Arc::new(Engine::new(builtin(wanted), self.config.clone())), ..self.clone() }
+    }
+
+    /// Adds lists of exact data.
+    #[must_use]
+    pub fn with_exact(self, mut exact: Vec<ExactList>) -> Self {
+        exact.sort_by_key(ExactList::digest);
+        exact.dedup_by_key(|list| list.digest());
+        Self { exact: Arc::new(exact), ..self }
+    }
+
+    /// Adds fingerprints of documents.
+    #[must_use]
+    pub fn with_prints(self, mut prints: Vec<Prints>) -> Self {
+        prints.sort_by_key(Prints::digest);
+        prints.dedup_by_key(|set| set.digest());
+        Self { prints: Arc::new(prints), ..self }
     }
 
     /// Adds what inventories are compared with.
@@ -80,6 +102,16 @@ impl Rules {
         &self.hashes
     }
 
+    /// Returns the lists of exact data.
+    pub fn exact(&self) -> &[ExactList] {
+        &self.exact
+    }
+
+    /// Returns the fingerprints of documents.
+    pub fn prints(&self) -> &[Prints] {
+        &self.prints
+    }
+
     /// Returns what inventories are compared with.
     pub fn system(&self) -> &System {
         &self.system
@@ -90,13 +122,21 @@ impl Rules {
         &self.books
     }
 
-    /// Returns what identifies the rules for contents: the built-in ones, the hash lists, and what is
-    /// opened to look inside.
+    /// Returns what identifies the rules for contents: the built-in ones, the hash lists, the lists
+    /// of exact data, the fingerprints of documents, and what is opened to look inside.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("airlock 2026-11 rules v1");
         hasher.update(&rules_digest());
         hasher.update(airlock_decode::VERSION.as_bytes());
         hasher.update(&self.hashes.digest());
+        for list in self.exact() {
+            hasher.update(b"exact");
+            hasher.update(&list.digest());
+        }
+        for set in self.prints() {
+            hasher.update(b"prints");
+            hasher.update(&set.digest());
+        }
         *hasher.finalize().as_bytes()
     }
 

@@ -37,6 +37,10 @@ const LITERAL_BYTES: Range<usize> = 4..33;
 /// Most literals of which one is required.
 const LITERALS_MAX: usize = 32;
 
+/// Members of a class that are written out as literals: letters of either case, and digits where nothing else
+/// makes a literal long enough.
+const CLASS_MEMBERS: [usize; 2] = [3, 10];
+
 /// A pattern as people write it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,10 +269,10 @@ fn required_literals(hir: &Hir) -> Vec<Vec<u8>> {
         HirKind::Concat(parts) => parts.as_slice(),
         _ => std::slice::from_ref(whole),
     };
-    let mut extractor = Extractor::new();
-    extractor.kind(ExtractKind::Prefix).limit_class(3).limit_repeat(8).limit_literal_len(32);
-    extractor.limit_total(LITERALS_MAX);
-    let from = |start: usize| {
+    let from = |start: usize, class: usize| {
+        let mut extractor = Extractor::new();
+        extractor.kind(ExtractKind::Prefix).limit_class(class).limit_repeat(8).limit_literal_len(32);
+        extractor.limit_total(LITERALS_MAX);
         let rest = Hir::concat(parts[start..].to_vec());
         let found = extractor.extract(&rest);
         let literals: Vec<Vec<u8>> =
@@ -277,9 +281,11 @@ fn required_literals(hir: &Hir) -> Vec<Vec<u8>> {
         (fit && !literals.is_empty()).then_some(literals)
     };
     let shortest = |literals: &Vec<Vec<u8>>| literals.iter().map(Vec::len).min().unwrap_or(0).min(8);
-    let mut best = (0..parts.len())
-        .filter_map(from)
-        .max_by_key(|literals| (shortest(literals), std::cmp::Reverse(literals.len())));
+    let best_of = |class: usize| {
+        let all = (0..parts.len()).filter_map(|start| from(start, class));
+        all.max_by_key(|literals| (shortest(literals), std::cmp::Reverse(literals.len())))
+    };
+    let mut best = CLASS_MEMBERS.into_iter().find_map(best_of);
     if let Some(literals) = &mut best {
         literals.sort();
         literals.dedup();
@@ -350,6 +356,8 @@ mod tests {
         check(r"\bPRJ-[0-9]{4}\b", &["PRJ-"]);
         check(r"[0-9]{3}-proj-[0-9]{2}", &["-proj-"]);
         check(r"(alpha|beta)[0-9]{3}", &["alpha", "beta"]);
+        let tens: Vec<String> = (0..10).map(|digit| format!("KD-{digit}")).collect();
+        check(r"KD-[0-9]{8}", &tens.iter().map(String::as_str).collect::<Vec<_>>());
         check(r"[A-Z]{2}[0-9]{6}", &[]);
         check(r"(foo|x)[0-9]{3}", &[]);
         assert_eq!(

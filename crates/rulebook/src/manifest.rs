@@ -21,6 +21,10 @@ pub enum Kind {
     Hashes,
     /// Entitlements of a tenant.
     Entitlements,
+    /// Keyed hashes of values of a customer's own, as `airlock rules edm` writes them.
+    Exact,
+    /// Fingerprints of documents, as `airlock rules fingerprints` writes them.
+    Documents,
 }
 
 impl Kind {
@@ -30,6 +34,8 @@ impl Kind {
             Self::Feeds => "feeds",
             Self::Hashes => "hashes",
             Self::Entitlements => "entitlements",
+            Self::Exact => "exact",
+            Self::Documents => "documents",
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) fn run(context: Context, args: &RulesArgs) -> Result<Code, Failure> {
                 .hint("feeds are imported into a file: --to FILE")),
         },
         RulesVerb::Verify(args) => verify(context, args),
+        RulesVerb::Edm(args) => super::edm::run(context, args),
+        RulesVerb::Fingerprints(args) => super::fingerprints::run(context, args),
         RulesVerb::Build(args) => build(context, args),
         RulesVerb::Remove(args) => remove(context, args),
     }
@@ -82,8 +84,10 @@ fn build(context: Context, args: &BuildRulesArgs) -> Result<Code, Failure> {
     let mut inputs: Vec<Input> = one(Kind::Feeds, &args.feeds).into_iter().collect();
     inputs.extend(args.hash_list.iter().map(|path| Input { kind: Kind::Hashes, path: path.clone() }));
     inputs.extend(one(Kind::Entitlements, &args.entitlements));
+    inputs.extend(args.exact_data.iter().map(|path| Input { kind: Kind::Exact, path: path.clone() }));
+    inputs.extend(args.documents.iter().map(|path| Input { kind: Kind::Documents, path: path.clone() }));
     for input in &inputs {
-        understand(input)?;
+        understand(input, args)?;
     }
     let now = stats::now();
     let manifest = Manifest {
@@ -101,7 +105,7 @@ fn build(context: Context, args: &BuildRulesArgs) -> Result<Code, Failure> {
 }
 
 /// Reads what shall become a member: what a site could not read is not published.
-fn understand(input: &Input) -> Result<(), Failure> {
+fn understand(input: &Input, args: &BuildRulesArgs) -> Result<(), Failure> {
     let path = &input.path;
     let read = || std::fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error));
     let wrong = |error: &dyn std::error::Error| {
@@ -112,6 +116,11 @@ fn understand(input: &Input) -> Result<(), Failure> {
         Kind::Feeds => Index::open(path).map(drop).map_err(|error| wrong(&error)),
         Kind::Hashes => {
             airlock_checks::malware::HashList::default().load(&read()?).map_err(|error| wrong(&error))
+        }
+        Kind::Documents => site::prints(path).map(drop),
+        Kind::Exact => {
+            let key = args.exact_key.as_deref().map(site::read_key).transpose()?;
+            site::exact_list(path, key.as_deref()).map(drop)
         }
         Kind::Entitlements => {
             airlock_licensing::Entitlements::parse(&read()?).map(drop).map_err(|error| wrong(&error))

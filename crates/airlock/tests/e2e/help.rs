@@ -3,7 +3,7 @@
 use crate::support::Bench;
 
 /// Every verb, as people type it.
-const VERBS: [&[&str]; 21] = [
+const VERBS: [&[&str]; 23] = [
     &[],
     &["demo"],
     &["scan"],
@@ -21,6 +21,8 @@ const VERBS: [&[&str]; 21] = [
     &["rules", "import"],
     &["rules", "verify"],
     &["rules", "build"],
+    &["rules", "edm"],
+    &["rules", "fingerprints"],
     &["rules", "remove"],
     &["key"],
     &["completions"],

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod content;
 mod demo;
 mod errors;
 mod help;

@@ -4,6 +4,8 @@
 //! ```text
 //!              ┌─▶ engine: built-in detectors ──┐
 //!  bytes ──────┼─▶ patterns of the policies ────┼─▶ Match
+//!              ├─▶ lists of exact data ─────────┤
+//!              └─▶ fingerprints of documents ───┘
 //! ```
 //!
 //! What is found is a function of the bytes of a stream, whatever the pieces are in which they come.
@@ -11,6 +13,8 @@
 mod patterns;
 
 use crate::Rules;
+use crate::exact::ExactScanner;
+use crate::fingerprints::PrintsScanner;
 use airlock_inspect::{Engine, Match, Scanner};
 use airlock_policy::Effective;
 use patterns::{PatternScanner, Patterns};
@@ -38,7 +42,11 @@ impl<'r> Search<'r> {
     pub(crate) fn scanner(&self) -> Searcher<'_> {
         let engine = self.rules.engine();
         let patterns = (!self.patterns.is_empty()).then(|| self.patterns.scanner());
-        Searcher { engine, scanner: engine.scanner(), patterns }
+        let lists = self.rules.exact();
+        let exact = (!lists.is_empty()).then(|| ExactScanner::new(lists));
+        let sets = self.rules.prints();
+        let prints = (!sets.is_empty()).then(|| PrintsScanner::new(sets));
+        Searcher { engine, scanner: engine.scanner(), patterns, exact, prints }
     }
 }
 
@@ -48,6 +56,8 @@ pub(crate) struct Searcher<'c> {
     engine: &'c Engine,
     scanner: Scanner<'c>,
     patterns: Option<PatternScanner<'c>>,
+    exact: Option<ExactScanner<'c>>,
+    prints: Option<PrintsScanner<'c>>,
 }
 
 impl Searcher<'_> {
@@ -58,6 +68,12 @@ impl Searcher<'_> {
         if let Some(patterns) = &mut self.patterns {
             patterns.start(base);
         }
+        if let Some(exact) = &mut self.exact {
+            exact.start(base);
+        }
+        if let Some(prints) = &mut self.prints {
+            prints.start(base);
+        }
     }
 
     /// Takes the next bytes of the stream.
@@ -66,6 +82,12 @@ impl Searcher<'_> {
         if let Some(patterns) = &mut self.patterns {
             patterns.feed(piece, self.engine, out);
         }
+        if let Some(exact) = &mut self.exact {
+            exact.feed(piece, self.engine, out);
+        }
+        if let Some(prints) = &mut self.prints {
+            prints.feed(piece);
+        }
     }
 
     /// Ends the stream. The next one starts at 0, unless [`Self::start`] says otherwise.
@@ -73,6 +95,12 @@ impl Searcher<'_> {
         self.scanner.finish(out);
         if let Some(patterns) = &mut self.patterns {
             patterns.finish(self.engine, out);
+        }
+        if let Some(exact) = &mut self.exact {
+            exact.finish(self.engine, out);
+        }
+        if let Some(prints) = &mut self.prints {
+            prints.finish(self.engine, out);
         }
     }
 }

@@ -3,8 +3,7 @@
 use super::process::LANES_MAX;
 use super::wire::{self, Answer, BODY_BYTES_MAX, Begin, Begun, Order, RECEIVE_BYTES, VERSION};
 use super::{inventory, map};
-use airlock_checks::malware::HashList;
-use airlock_checks::{Examined, Progress, Rules, Station, Unit};
+use airlock_checks::{Examined, Lists, Progress, Rules, Station, Unit};
 use airlock_disk::{BlockSource, Error as DiskError, Format, Span, SpanKind, check_range};
 use airlock_guest::Survey;
 use airlock_jail::Limits;
@@ -37,7 +36,7 @@ pub fn run_tampered(tamper: Box<Tamper>) -> Result<()> {
     if begin.version != VERSION {
         return Err(ErrorKind::Unsupported.into());
     }
-    let hashes = HashList::take_over(&mut from)?;
+    let lists = Lists::take_over(&mut from)?;
     let gate = Barrier::new(lanes.len() + 1);
     let (space, criteria, survey) = (begin.space, OnceLock::new(), RwLock::default());
     let shared = Arc::new(Shared { space, criteria, survey, gate, tamper });
@@ -57,7 +56,7 @@ pub fn run_tampered(tamper: Box<Tamper>) -> Result<()> {
     let [one, other] = begin.policies.map(|yaml| Document::parse(&yaml));
     let invalid = |_| Error::from(ErrorKind::InvalidData);
     let policy = Effective::merge(&one.map_err(invalid)?, &other.map_err(invalid)?);
-    let rules = Rules::new(begin.fingerprint_key, hashes);
+    let rules = lists.into_rules(begin.fingerprint_key);
     let digest = rules.content_digest();
     let rules = rules.asked_for(&policy, Site::Destination);
     shared.criteria.get_or_init(|| Criteria { rules, policy });

@@ -23,6 +23,8 @@ pub(super) const LANES_MAX: usize = 200;
 /// Bytes of memory for each thread of a worker: its stack, its buffers, and the windows of the
 /// codecs that one file goes through.
 const THREAD_BYTES: u64 = 96 << 20;
+/// Memory for each byte of a list of the site: the list, its index, and what it was read from.
+const LIST_FACTOR: u64 = 3;
 /// Seconds of processor time of a worker, and those for each GiB of the disk: twenty times what inspecting
 /// takes.
 const CPU_SECONDS: u64 = 600;
@@ -106,7 +108,10 @@ impl Worker {
             space: task.space.clone(),
             policies: task.policies.map(str::to_owned),
             fingerprint_key: task.fingerprint_key,
-            memory_bytes: config.memory_bytes.saturating_add(THREAD_BYTES * ends.len() as u64),
+            memory_bytes: config
+                .memory_bytes
+                .saturating_add(THREAD_BYTES * ends.len() as u64)
+                .saturating_add(task.rules.list_bytes().saturating_mul(LIST_FACTOR)),
             cpu_seconds: CPU_SECONDS.saturating_add(gib.saturating_mul(CPU_SECONDS_PER_GIB)),
         };
         self.control.set_read_timeout(Some(START_MAX.min(config.silence))).map_err(broken)?;
@@ -115,7 +120,7 @@ impl Worker {
         drop(ends);
         let mut control = BufWriter::new(&self.control);
         wire::send(&mut control, &begin, &[])
-            .and_then(|()| task.rules.hashes().hand_over(&mut control))
+            .and_then(|()| task.rules.hand_over_lists(&mut control))
             .and_then(|()| control.flush())
             .map_err(broken)?;
         match wire::receive(&self.control, &mut Vec::new()).map_err(broken)? {
