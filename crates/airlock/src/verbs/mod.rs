@@ -8,6 +8,7 @@ pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod pair;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod rules;
