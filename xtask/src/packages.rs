@@ -12,6 +12,7 @@ pub(crate) const TEST: &[&str] = &[
     "busybox-static",
     "bzip2",
     "cpio",
+    "curl",
     "debootstrap",
     "dosfstools",
     "e2fsprogs",

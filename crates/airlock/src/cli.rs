@@ -63,6 +63,8 @@ pub(crate) enum Verb {
     Transfer(TransferArgs),
     /// Run the cloud site's service.
     Director(DirectorArgs),
+    /// Fetch a client certificate from a director, with a one-time code.
+    Pair(PairArgs),
     /// Verify evidence offline, alone or against a vault.
     Verify(VerifyArgs),
     /// Write a VM from a vault to an image file.
@@ -248,10 +250,14 @@ pub(crate) struct TransferArgs {
 
 /// Flags of `director`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct DirectorArgs {
+    /// What else than listening.
+    #[command(subcommand)]
+    pub(crate) verb: Option<DirectorVerb>,
     /// Its directory; made if it does not exist.
-    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
-    pub(crate) data: PathBuf,
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA", required = true)]
+    pub(crate) data: Option<PathBuf>,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443", env = "AIRLOCK_LISTEN")]
     pub(crate) listen: String,
@@ -265,6 +271,40 @@ pub(crate) struct DirectorArgs {
     /// for machines whose kernel has no Landlock or no seccomp, and only for VMs that you trust.
     #[arg(long, env = "AIRLOCK_NO_JAIL")]
     pub(crate) no_jail: bool,
+}
+
+/// What is done with a director that does not run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DirectorVerb {
+    /// Make a token of the provider, good for everything that the REST API does.
+    Token(TokenArgs),
+}
+
+/// Flags of `director token`.
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The director's directory.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: PathBuf,
+    /// The new file that the token is written to; only its owner can read it.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
+    pub(crate) to: PathBuf,
+    /// How many days it is good for; without it, until it is revoked.
+    #[arg(long, value_name = "N", env = "AIRLOCK_DAYS", value_parser = clap::value_parser!(u64).range(1..=3660))]
+    pub(crate) days: Option<u64>,
+}
+
+/// Flags of `pair`.
+#[derive(Debug, Args)]
+pub(crate) struct PairArgs {
+    /// Where the director listens.
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) address: String,
+    /// The one-time code that the director's people gave.
+    pub(crate) code: String,
+    /// The new file that key and certificate are written to; only its owner can read it.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
+    pub(crate) to: PathBuf,
 }
 
 /// Flags of `verify`.

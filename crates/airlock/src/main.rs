@@ -53,6 +53,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Scan(args) => verbs::scan::run(context, &args),
         Verb::Transfer(args) => verbs::transfer::run(context, &args),
         Verb::Director(args) => verbs::director::run(context, &args),
+        Verb::Pair(args) => verbs::pair::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Export(args) => verbs::export::run(context, &args),
         Verb::ServeNbd(args) => verbs::serve_nbd::run(context, &args),

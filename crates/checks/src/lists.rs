@@ -101,7 +101,8 @@ mod tests {
             exact.push(ExactList::from_bytes(bytes, Some(&[u8::from(apart); 32])).unwrap());
         }
         let mut builder = PrintsBuilder::new([5; 8]);
-        let text: String = (0..300_u32).map(|word| format!("word{} ", word * 7919 % 1013)).collect();
+        let text =
+            (0..300_u32).map(|word| (word * 7919 % 1013).to_string()).collect::<Vec<_>>().join(" word");
         builder.add("plan.txt", text.as_bytes()).unwrap();
         let prints = Prints::from_bytes(builder.finish().unwrap()).unwrap();
         let rules = Rules::new([7; 32], HashList::default()).with_exact(exact).with_prints(vec![prints]);

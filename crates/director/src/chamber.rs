@@ -6,6 +6,7 @@ use crate::recent::Recent;
 use crate::sealed_disk::{Placement, SealedDisk};
 use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
+use crate::tenancy::Quota;
 use crate::{Director, Error};
 use airlock_checks::memo::{Draft, Memo};
 use airlock_model::{
@@ -14,7 +15,7 @@ use airlock_model::{
 use airlock_policy::Effective;
 use airlock_transfer::{Arrived, Hello};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// A transfer that a manager is connected for.
@@ -31,6 +32,12 @@ pub(crate) struct Chamber {
     pub(crate) memo: Arc<Memo>,
     /// What is remembered of this transfer if whoever inspects it can be believed to the end.
     pub(crate) draft: Draft,
+    /// How much its virtual data center may take.
+    pub(crate) quota: Quota,
+    /// Bytes that count against the quota so far.
+    pub(crate) brought: AtomicU64,
+    /// The digest of this side's policy.
+    pub(crate) site_policy: String,
     pub(crate) transfer_key: Key,
     pub(crate) next_segment: Arc<AtomicU32>,
     pub(crate) streams: AtomicUsize,
@@ -112,6 +119,11 @@ pub(crate) struct Arrival {
 }
 
 impl Chamber {
+    /// Says whether it is of a virtual data center.
+    pub(crate) fn is_in(&self, tenant: &str, vdc: &str) -> bool {
+        self.tenant == tenant && self.hello.vdc == vdc
+    }
+
     pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().expect("no holder of this lock panics")
     }

@@ -35,6 +35,33 @@ pub enum Error {
     /// There is no such thing.
     #[error("there is no {0}")]
     NotFound(String),
+    /// Something in the way: a name that is taken, a transfer that is sealed already.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was handed in is not what it should be.
+    #[error("{0}")]
+    Invalid(String),
+    /// Whoever asks may not do that.
+    #[error("{0}")]
+    NotAuthorised(String),
+    /// A virtual data center may take no more.
+    #[error("the quota of the virtual data center is {limit} {what}; {used} are used")]
+    Quota {
+        /// What is counted: `bytes`, `VMs` or `concurrent transfers`.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+        /// How many there are, or would be.
+        used: u64,
+    },
+    /// A connection was cut from this side.
+    #[error("{text}")]
+    Cut {
+        /// What kind of no that is.
+        kind: airlock_transfer::RefusalKind,
+        /// Why.
+        text: &'static str,
+    },
     /// The other site is gone or breaks the protocol.
     #[error("the manager is gone or broke the protocol: {0}")]
     Peer(String),

@@ -13,32 +13,6 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-const SCHEMA: &str = "
-create table if not exists peer (certificate text primary key, tenant text not null) strict;
-create table if not exists transfer (
-    id text primary key, tenant text not null, vdc text not null, vm text not null,
-    state text not null, shape text not null, effective text not null, created_at integer not null
-) strict;
-create index if not exists transfer_by_vm on transfer (tenant, vdc, vm);
-create table if not exists batch (
-    transfer text not null, sequence integer not null, sealed blob not null,
-    primary key (transfer, sequence)
-) strict;
-create table if not exists vm (
-    tenant text not null, vdc text not null, name text not null, generation integer not null,
-    transfer text not null, state text not null, sealed_at integer not null,
-    primary key (tenant, vdc, name, generation)
-) strict;
-create table if not exists chunk (
-    tenant text not null, id blob not null, sealed blob not null, primary key (tenant, id)
-) strict, without rowid;
-create table if not exists product (
-    tenant text not null, vdc text not null, vm text not null, name text not null
-) strict;
-create index if not exists product_by_vm on product (tenant, vdc, vm);
-pragma user_version = 1;
-";
-
 /// The states of a transfer that this version knows.
 pub(crate) mod state {
     pub(crate) const STAGING: &str = "staging";
@@ -46,6 +20,9 @@ pub(crate) mod state {
     pub(crate) const DISCARDING: &str = "discarding";
     pub(crate) const DISCARDED: &str = "discarded";
     pub(crate) const FAILED: &str = "failed";
+    /// Its VM is out of the ledger, and its files are about to be removed.
+    pub(crate) const DELETING: &str = "deleting";
+    pub(crate) const DELETED: &str = "deleted";
 }
 
 /// A transfer as it stands in the ledger.
@@ -55,6 +32,7 @@ pub(crate) struct TransferRow {
     pub(crate) state: String,
     pub(crate) shape: String,
     pub(crate) effective: String,
+    pub(crate) paused: bool,
 }
 
 /// A VM in the vault.
@@ -117,20 +95,13 @@ impl Ledger {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("remove", &digest)(error)),
         }
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "cache_size", -8192)?;
-        let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version > 1 {
-            return Err(Error::damaged(
-                path.display().to_string(),
-                format!("it has schema version {version}, newer than 1"),
-            ));
-        }
-        connection.execute_batch(SCHEMA)?;
+        crate::schema::bring_up(&mut connection, path)?;
         Ok(Self { connection: Mutex::new(connection), digest: Some(digest) })
     }
 
@@ -156,7 +127,7 @@ impl Ledger {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
         self.connection.lock().expect("no holder of this lock panics")
     }
 
@@ -166,25 +137,15 @@ impl Ledger {
         Ok((verdict != "ok").then_some(verdict))
     }
 
-    pub(crate) fn add_peer(&self, certificate: &str, tenant: &str) -> Result<(), Error> {
-        self.lock().execute("insert or replace into peer values (?1, ?2)", params![certificate, tenant])?;
-        Ok(())
-    }
-
-    pub(crate) fn tenant_of(&self, certificate: &str) -> Result<Option<String>, Error> {
-        let sql = "select tenant from peer where certificate = ?1";
-        Ok(self.lock().query_row(sql, [certificate], |row| row.get(0)).optional()?)
-    }
-
     /// Returns the unfinished transfer of a VM, if there is one.
     pub(crate) fn unfinished(&self, tenant: &str, vdc: &str, vm: &str) -> Result<Option<TransferRow>, Error> {
-        let sql = "select id, state, shape, effective from transfer
+        let sql = "select id, state, shape, effective, paused from transfer
             where tenant = ?1 and vdc = ?2 and vm = ?3 and state in ('staging', 'committing')";
         let row = self.lock().query_row(sql, params![tenant, vdc, vm], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         });
-        let Some((id, state, shape, effective)) = row.optional()? else { return Ok(None) };
-        Ok(Some(TransferRow { id: parse_id(&id)?, state, shape, effective }))
+        let Some((id, state, shape, effective, paused)) = row.optional()? else { return Ok(None) };
+        Ok(Some(TransferRow { id: parse_id(&id)?, state, shape, effective, paused }))
     }
 
     /// Returns the transfers in a state.
@@ -212,7 +173,8 @@ impl Ledger {
         now: u64,
     ) -> Result<(), Error> {
         self.lock().execute(
-            "insert into transfer values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "insert into transfer (id, tenant, vdc, vm, state, shape, effective, created_at)
+                values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![hex::encode(row.id), tenant, vdc, vm, row.state, row.shape, row.effective, to_i64(now)],
         )?;
         Ok(())
@@ -230,7 +192,13 @@ impl Ledger {
         let sealed = keys::wrap(key, transfer, &plain);
         let sql =
             "insert into batch select ?1, coalesce(max(sequence), 0) + 1, ?2 from batch where transfer = ?1";
-        self.lock().execute(sql, params![hex::encode(transfer), sealed])?;
+        let brought: u64 = chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
+        let mut connection = self.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(sql, params![hex::encode(transfer), sealed])?;
+        let sql = "update transfer set bytes = bytes + ?2 where id = ?1";
+        transaction.execute(sql, params![hex::encode(transfer), to_i64(brought)])?;
+        transaction.commit()?;
         Ok(())
     }
 
@@ -312,8 +280,11 @@ impl Ledger {
                 insert.execute(params![sealing.tenant, sealing.vdc, sealing.vm, product])?;
             }
         }
-        transaction
-            .execute("update transfer set state = ?2 where id = ?1", params![transfer, sealing.state])?;
+        let kept: u64 = new.iter().map(|chunk| u64::from(chunk.length)).sum();
+        transaction.execute(
+            "update transfer set state = ?2, bytes = ?3 where id = ?1",
+            params![transfer, sealing.state, to_i64(kept)],
+        )?;
         transaction.execute("delete from batch where transfer = ?1", [&transfer])?;
         transaction.commit()?;
         Ok(())
@@ -325,7 +296,8 @@ impl Ledger {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id = hex::encode(transfer);
         transaction.execute("delete from batch where transfer = ?1", [&id])?;
-        transaction.execute("update transfer set state = ?2 where id = ?1", params![id, state])?;
+        let sql = "update transfer set state = ?2, bytes = 0, paused = 0 where id = ?1";
+        transaction.execute(sql, params![id, state])?;
         transaction.commit()?;
         connection.pragma_update(None, "wal_checkpoint", "truncate")?;
         Ok(())
@@ -383,7 +355,7 @@ fn open_chunk(wrapping: &Key, id: &ChunkId, sealed: &[u8]) -> Result<Stored, Err
     postcard::from_bytes(&plain).map_err(|_| damaged())
 }
 
-fn to_i64(value: u64) -> i64 {
+pub(crate) fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -12,6 +12,7 @@
 //!
 //! | path | what |
 //! |---|---|
+//! | `provider.token` | the first token of the provider |
 //! | `state.db` | the ledger (SQLite); `state.db.blake3` after a clean close |
 //! | `site.key` | seed of the signing key |
 //! | `tls/` | its authority and identities |
@@ -27,25 +28,34 @@
 //! Deliberately absent: any knowledge of the manager, and any trust in its word (invariant I4).
 #![forbid(unsafe_code)]
 
+mod admission;
+mod api;
 mod arriving;
 mod chamber;
+mod connections;
+mod credential;
+mod desk;
 mod direct;
 mod early;
 mod error;
 mod inspector;
+mod journal;
 mod keys;
 mod ledger;
 mod manifest;
 mod recent;
+mod schema;
 mod sealed_disk;
 mod segment;
 mod segment_writer;
 mod server;
 mod session;
+mod tenancy;
 mod vault;
 mod verdict;
 pub mod worker;
 
+pub use api::openapi;
 pub use error::Error;
 pub use ledger::VmRow;
 pub use server::Server;
@@ -59,11 +69,14 @@ use airlock_link::{Authority, Identity};
 use airlock_model::TenantKey;
 use airlock_policy::Document;
 use chamber::Chamber;
+use connections::Connections;
+use credential::{NewCredential, Scope};
 use keys::Key;
 use ledger::{Ledger, state};
 use segment::Segments;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -94,7 +107,6 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Director {
     directory: PathBuf,
-    policy: Document,
     policy_yaml: String,
     rules: Arc<Rules>,
     threads: usize,
@@ -104,6 +116,8 @@ pub struct Director {
     ledger: Ledger,
     segments: Arc<Segments>,
     live: Mutex<HashMap<[u8; 16], Arc<Chamber>>>,
+    admission: Mutex<()>,
+    connections: Connections,
     memos: Mutex<HashMap<String, Arc<Memo>>>,
     _lock: File,
 }
@@ -117,15 +131,16 @@ impl Director {
             std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         }
         let lock = lock(&directory)?;
-        let policy = Document::parse(&config.policy_yaml)
+        Document::parse(&config.policy_yaml)
             .map_err(|error| Error::damaged("the policy", error.to_string()))?;
         let director = Self {
             key: SiteKey::from_seed(&keys::load_or_create(&directory.join("site.key"))?),
             ledger: Ledger::open(&directory.join("state.db"))?,
             segments: Arc::new(Segments::new(directory.join("segments"))),
             live: Mutex::default(),
+            admission: Mutex::default(),
+            connections: Connections::default(),
             memos: Mutex::default(),
-            policy,
             policy_yaml: config.policy_yaml,
             rules: config.rules,
             threads: config.threads.max(1),
@@ -143,6 +158,10 @@ impl Director {
         for transfer in self.ledger.in_state(state::DISCARDING)? {
             self.discard(&transfer)?;
         }
+        for tenant in self.ledger.deleting()? {
+            self.sweep(&tenant)?;
+        }
+        self.ledger.forget_unanswered()?;
         let mut known = HashMap::new();
         for (transfer, state) in self.ledger.transfers()? {
             if state.starts_with("active") {
@@ -226,13 +245,7 @@ impl Director {
     /// The manager's is a file that the operator hands over.
     pub fn identities(&self) -> Result<(Identity, PathBuf), Error> {
         let tls = self.directory.join("tls");
-        let authority_path = tls.join("authority.pem");
-        if !authority_path.exists() {
-            let (_, keep) = Authority::create()?;
-            write_private(&authority_path, &keep)?;
-        }
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::file("read", path));
-        let authority = Authority::parse(&read(&authority_path)?)?;
+        let authority = self.authority()?;
         let own = tls.join("director.pem");
         if !own.exists() {
             write_private(&own, &authority.issue_director()?)?;
@@ -242,13 +255,76 @@ impl Director {
             write_private(&manager, &authority.issue_manager(DEFAULT_VDC)?)?;
         }
         let issued = Identity::parse(&read(&manager)?)?;
-        self.ledger.add_peer(&issued.certificate_digest(), DEFAULT_VDC)?;
+        let label = "issued at the first start";
+        let scopes = &[Scope::Transfer];
+        let new = NewCredential { tenant: Some(DEFAULT_VDC), label, scopes, expires_at: None };
+        self.ledger.add_certificate(&issued.certificate_digest(), &new, (self.clock)())?;
         Ok((Identity::parse(&read(&own)?)?, manager))
+    }
+
+    /// Returns the director's own authority, making it on first use.
+    fn authority(&self) -> Result<Authority, Error> {
+        let path = self.directory.join("tls").join("authority.pem");
+        if !path.exists() {
+            let (_, keep) = Authority::create()?;
+            write_private(&path, &keep)?;
+        }
+        Ok(Authority::parse(&read(&path)?)?)
+    }
+
+    /// Writes the first token of the provider to `provider.token` in the directory, unless the provider
+    /// has or had one.
+    pub fn first_provider_token(&self) -> Result<Option<PathBuf>, Error> {
+        if self.ledger.has_provider()? {
+            return Ok(None);
+        }
+        let path = self.directory.join("provider.token");
+        if path.exists() {
+            // Written before the ledger knew of it.
+            std::fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
+        write_token(&self.ledger, &path, "made at the first start", None, (self.clock)())?;
+        Ok(Some(path))
     }
 }
 
+/// Writes a new token of the provider to a new file that only its owner can read. The director of the
+/// directory must not run. With `seconds`, the token is good for so long.
+pub fn write_provider_token(
+    directory: &Path,
+    path: &Path,
+    label: &str,
+    seconds: Option<u64>,
+    now: u64,
+) -> Result<(), Error> {
+    let database = directory.join("state.db");
+    if !database.exists() {
+        return Err(Error::NotFound(format!("director in {}", directory.display())));
+    }
+    let _lock = lock(directory)?;
+    write_token(&Ledger::open(&database)?, path, label, seconds, now)
+}
+
+fn write_token(
+    ledger: &Ledger,
+    path: &Path,
+    label: &str,
+    seconds: Option<u64>,
+    now: u64,
+) -> Result<(), Error> {
+    let expires_at = seconds.map(|seconds| now.saturating_add(seconds));
+    let new = NewCredential { tenant: None, label, scopes: &[Scope::Provider], expires_at };
+    let mut file = keys::create_private(path)?;
+    let (_, token) = ledger.add_token(&new, now)?;
+    let written = writeln!(file, "{}", *token).and_then(|()| file.sync_all());
+    written.map_err(Error::file("write", path))
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(Error::file("read", path))
+}
+
 fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    use std::io::Write;
     let mut file = keys::create_private(path)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file("write", path))
 }

@@ -1,24 +1,34 @@
-//! Accepts managers over TCP.
+//! Listens: for managers on the data plane, and for requests.
 
-use crate::{Director, Error};
-use airlock_link::Acceptor;
+use crate::connections::Cut;
+use crate::{Director, Error, api};
+use airlock_console::{Config, Front, Handoff};
+use airlock_link::{Identity, server_config};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Most connections at once; one more waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 256;
-/// How often the server looks whether it is to stop.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Most connections of the data plane at once.
+const STREAMS_MAX: usize = 256;
+/// Most other connections at once. An idle one takes some 50 KiB and is closed after [`PATIENCE`].
+const CONNECTIONS_MAX: usize = 16 << 10;
+/// File descriptors that are kept for files.
+const FILES_KEPT: u64 = 1024;
+/// How long a peer may take for a handshake or the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long connections of the data plane may take to end once the server stops.
+const STOP_POLLS_MAX: u32 = 100;
+const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// A director that listens.
 #[derive(Debug)]
 pub struct Server {
     director: Arc<Director>,
     listener: TcpListener,
-    acceptor: Acceptor,
+    identity: Identity,
     manager_identity: PathBuf,
 }
 
@@ -27,8 +37,7 @@ impl Server {
     pub fn bind(director: Arc<Director>, address: &str) -> Result<Self, Error> {
         let (identity, manager_identity) = director.identities()?;
         let listener = TcpListener::bind(address).map_err(Error::file("listen on", address.as_ref()))?;
-        listener.set_nonblocking(true).map_err(Error::file("listen on", address.as_ref()))?;
-        Ok(Self { director, listener, acceptor: Acceptor::new(&identity)?, manager_identity })
+        Ok(Self { director, listener, identity, manager_identity })
     }
 
     /// Returns where it listens.
@@ -41,37 +50,48 @@ impl Server {
         &self.manager_identity
     }
 
-    /// Serves managers, each connection on a thread of its own, until `stop` is set.
-    pub fn run(&self, stop: &AtomicBool) {
-        let connections = Arc::new(AtomicUsize::new(0));
-        while !stop.load(Ordering::Relaxed) {
-            if connections.load(Ordering::Acquire) >= CONNECTIONS_MAX {
-                std::thread::park_timeout(POLL_INTERVAL);
-                continue;
+    /// Serves managers and requests until `stop` is set.
+    pub fn run(&self, stop: &AtomicBool) -> Result<(), Error> {
+        let failed = || Error::file("listen on", "the socket".as_ref());
+        let config = Config {
+            tls: server_config(&self.identity)?,
+            connections_max: connections_max(),
+            streams_max: STREAMS_MAX,
+            patience: PATIENCE,
+        };
+        let serving = Arc::clone(&self.director);
+        let handoff: Handoff = Arc::new(move |mut link, peer| {
+            let certificate = peer.certificate.unwrap_or_default();
+            if let Err(error) = serving.serve_certified(&mut link, &certificate) {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(peer = %peer.address, error, "connection ended early");
             }
-            let Ok((socket, peer)) = self.listener.accept() else {
-                std::thread::park_timeout(POLL_INTERVAL);
-                continue;
-            };
-            let (director, acceptor) = (Arc::clone(&self.director), self.acceptor.clone());
-            let connections = Arc::clone(&connections);
-            connections.fetch_add(1, Ordering::AcqRel);
-            std::thread::spawn(move || {
-                let blocking =
-                    socket.set_nonblocking(false).map_err(Error::file("use", "the socket".as_ref()));
-                let served = blocking.and_then(|()| serve(&director, &acceptor, socket));
-                if let Err(error) = served {
-                    tracing::warn!(%peer, error = &error as &dyn std::error::Error, "connection ended early");
-                }
-                connections.fetch_sub(1, Ordering::AcqRel);
-            });
+        });
+        let router = api::router(&self.director, self.identity.certificate_digest());
+        let listener = self.listener.try_clone().map_err(failed())?;
+        let served = Front::new(config, router, handoff).serve(listener, stop).map_err(failed());
+        self.director.connections.cut_all(Cut::Stopping);
+        // What is in work still holds the director; a clean end closes its ledger.
+        for _ in 0..STOP_POLLS_MAX {
+            if self.director.connections.is_empty() || !stop.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::park_timeout(STOP_POLL);
         }
+        served
     }
 }
 
-fn serve(director: &Director, acceptor: &Acceptor, socket: std::net::TcpStream) -> Result<(), Error> {
-    let (mut link, certificate) = acceptor.accept(socket)?;
-    let tenant = director.ledger.tenant_of(&certificate)?;
-    let tenant = tenant.ok_or_else(|| Error::Peer("its certificate was not issued here".into()))?;
-    director.serve(&mut link, &tenant)
+/// Raises the limit of file descriptors as far as it goes, and returns how many connections that allows.
+fn connections_max() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = CONNECTIONS_MAX as u64 + STREAMS_MAX as u64 + FILES_KEPT;
+    let most = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let most = limit.current.map_or(most, |current| current.max(most));
+    if setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: limit.maximum }).is_err() {
+        tracing::warn!("cannot raise the limit of open files");
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    let left = allowed.saturating_sub(FILES_KEPT + STREAMS_MAX as u64).max(allowed / 2);
+    usize::try_from(left).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
 }

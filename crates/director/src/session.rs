@@ -1,20 +1,18 @@
 //! Talks to a manager: one control stream and any number of data streams for each transfer.
 
 use crate::chamber::{Chamber, Content};
-use crate::ledger::{TransferRow, state};
-use crate::recent::Recent;
+use crate::connections::{self, Connection, Cut, Supervised};
+use crate::credential;
 use crate::segment::{SegmentId, Stored};
 use crate::segment_writer::SegmentWriter;
-use crate::{DEFAULT_VDC, Director, Error, keys};
-use airlock_checks::memo::Draft;
-use airlock_link::Link;
+use crate::{Director, Error};
+use airlock_link::{Link, TlsLink};
 use airlock_model::ChunkId;
-use airlock_policy::{Document, Effective};
 use airlock_transfer::{
     Arrived, Hello, Message, Receiver, ReceiverAction, Refusal, RefusalKind, VERSION, Welcome,
 };
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -24,25 +22,76 @@ const CREDIT_BYTES: u64 = 12 << 20;
 const SYNC_BYTES: u64 = 32 << 20;
 /// How long a stream waits for the judges before it takes the next group.
 const CATCH_UP_MAX: Duration = Duration::from_millis(100);
-/// Most bytes in the name of a VM.
-const NAME_BYTES_MAX: usize = 255;
+/// How long a peer that is cut off may take to read why.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most streams of one transfer.
 const STREAMS_MAX: usize = 32;
 
 impl Director {
     /// Serves one link of a tenant until the peer is done or gone. Errors have been told to the peer.
     pub fn serve(&self, link: &mut dyn Link, tenant: &str) -> Result<(), Error> {
+        let connection = self.connections.add(None, None);
+        let served = self.serve_connection(link, tenant, &connection);
+        self.connections.remove(&connection);
+        served
+    }
+
+    /// Serves a link of whoever has shown this certificate.
+    pub(crate) fn serve_certified(&self, link: &mut TlsLink, certificate: &str) -> Result<(), Error> {
+        let credential = self.ledger.credential_with(certificate)?;
+        let waker = link.waker()?;
+        let connection = self.connections.add(credential.as_ref(), Some(waker));
+        // Looked up again: it may have been revoked before the connection was in the list.
+        let served = self.transferring(certificate).and_then(|tenant| {
+            let served = self.serve_connection(link, &tenant, &connection);
+            if connection.why_cut().is_some() {
+                link.linger(LAST_WORD_TIMEOUT);
+            }
+            served
+        });
+        self.connections.remove(&connection);
+        if let Err(error @ (Error::NotAuthorised(_) | Error::Database(_))) = &served {
+            let refusal = Refusal { kind: RefusalKind::NotAuthorised, text: error.to_string() };
+            let _ = link.send(&Message::Refuse(refusal), &[]);
+        }
+        served
+    }
+
+    /// Returns the tenant that may transfer with a certificate.
+    fn transferring(&self, certificate: &str) -> Result<String, Error> {
+        let refuse = |why: &str| Error::NotAuthorised(why.to_owned());
+        let found = self.ledger.credential_with(certificate)?;
+        let credential = found.ok_or_else(|| refuse("its certificate was not issued here"))?;
+        if let Some(why) = credential.invalid_at((self.clock)()) {
+            return Err(refuse(why));
+        }
+        let may = credential.scopes.contains(&credential::Scope::Transfer);
+        credential.tenant.filter(|_| may).ok_or_else(|| refuse("its certificate is not for transfers"))
+    }
+
+    fn serve_connection(
+        &self,
+        link: &mut dyn Link,
+        tenant: &str,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        let mut supervised = Supervised { link, connection, clock: self.clock };
         let mut body = Vec::new();
-        let served = match link.receive(&mut body)? {
-            Message::Hello(hello) => self.serve_control(link, tenant, *hello),
-            Message::Attach { transfer, token } => self.serve_data(link, tenant, transfer, token),
+        let served = supervised.receive(&mut body).map_err(Error::from).and_then(|message| match message {
+            Message::Hello(hello) => self.serve_control(&mut supervised, tenant, *hello, connection),
+            Message::Attach { transfer, token } => {
+                self.serve_data(&mut supervised, tenant, (transfer, token), connection)
+            }
             _ => Err(Error::Peer("it began with an unexpected message".into())),
-        };
+        });
+        let served = served.map_err(|error| connections::reason(connection, error));
         if let Err(error) = &served {
             let kind = match error {
                 Error::NotFound(_) => RefusalKind::NotFound,
                 Error::InUse(_) => RefusalKind::Busy,
                 Error::Peer(_) => RefusalKind::Protocol,
+                Error::Quota { .. } => RefusalKind::NotAuthorised,
+                Error::Cut { kind, .. } => *kind,
                 _ => RefusalKind::Failed,
             };
             // The peer may be the reason and gone; then nobody is there to be told.
@@ -51,24 +100,30 @@ impl Director {
         served
     }
 
-    fn serve_control(&self, link: &mut dyn Link, tenant: &str, hello: Hello) -> Result<(), Error> {
-        let chamber = match self.admit(tenant, hello)? {
-            Ok(chamber) => Arc::new(chamber),
+    fn serve_control(
+        &self,
+        link: &mut dyn Link,
+        tenant: &str,
+        hello: Hello,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        let (chamber, site_policy) = match self.admit(tenant, hello, connection)? {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 link.send(&Message::Refuse(refusal), &[])?;
                 return Ok(());
             }
         };
         let id = chamber.id;
-        self.live().insert(id, Arc::clone(&chamber));
         let durable = chamber.content().durable_bytes();
         tracing::info!(transfer = hex::encode(id), vm = chamber.hello.vm, durable, "transfer begins");
+        self.happened(Some(tenant), "transfer.begun", &hex::encode(id), &chamber.hello.vm);
         let welcome = Welcome {
             version: VERSION,
             transfer: id,
             token: chamber.token,
             tenant_key: chamber.tenant_key.clone(),
-            policy: self.policy_yaml.clone(),
+            policy: site_policy,
             effective: chamber.effective.digest(),
             key: self.key.public().0,
             credit: CREDIT_BYTES,
@@ -80,113 +135,44 @@ impl Director {
         };
         let outcome = run();
         self.live().remove(&id);
+        self.ended(tenant, &id, connection, outcome)
+    }
+
+    /// Notes how a transfer has ended, and discards what was cancelled.
+    fn ended(
+        &self,
+        tenant: &str,
+        transfer: &[u8; 16],
+        connection: &Connection,
+        outcome: Result<(), Error>,
+    ) -> Result<(), Error> {
+        if outcome.is_err() && connection.why_cut() == Some(Cut::Cancelled) {
+            self.discard_when_left(transfer, connection)?;
+        }
+        let state = self.ledger.state_of(transfer)?.unwrap_or_default();
+        let id = hex::encode(transfer);
+        match &outcome {
+            Ok(()) => self.happened(Some(tenant), "transfer.ended", &id, &state),
+            Err(error) => {
+                let why = connection.why_cut().map_or_else(|| error.to_string(), |cut| cut.text().to_owned());
+                self.happened(Some(tenant), "transfer.interrupted", &id, &why);
+            }
+        }
         outcome
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<[u8; 16], Arc<Chamber>>> {
+    pub(crate) fn live(
+        &self,
+    ) -> std::sync::MutexGuard<'_, std::collections::HashMap<[u8; 16], Arc<Chamber>>> {
         self.live.lock().expect("no holder of this lock panics")
-    }
-
-    /// Decides whether a transfer may begin or go on.
-    fn admit(&self, tenant: &str, hello: Hello) -> Result<Result<Chamber, Refusal>, Error> {
-        let refuse = |kind, text: String| Ok(Err(Refusal { kind, text }));
-        if hello.version != VERSION {
-            let text =
-                format!("this director speaks protocol version {VERSION}, the manager {}", hello.version);
-            return refuse(RefusalKind::Protocol, text);
-        }
-        if hello.vdc != DEFAULT_VDC {
-            return refuse(RefusalKind::NotFound, format!("there is no virtual data center {:?}", hello.vdc));
-        }
-        if hello.vm.is_empty() || hello.vm.len() > NAME_BYTES_MAX || hello.vm.chars().any(char::is_control) {
-            return refuse(
-                RefusalKind::Protocol,
-                "the name of the VM is empty, too long or not printable".into(),
-            );
-        }
-        let document = match Document::parse(&hello.policy) {
-            Ok(document) => document,
-            Err(error) => return refuse(RefusalKind::Protocol, format!("the source's {error}")),
-        };
-        let effective = Effective::merge(&document, &self.policy);
-        let live = self.live().values().any(|other| other.tenant == tenant && other.hello.vm == hello.vm);
-        if live {
-            let text =
-                format!("a transfer of {:?} is under way; wait for it or choose another --name", hello.vm);
-            return refuse(RefusalKind::Busy, text);
-        }
-        let shape = serde_json::to_string(&(&hello.space, &hello.machine, hello.on_fail, hello.key))
-            .expect("plain data");
-        let digest = effective.digest().to_string();
-        let mut row = TransferRow { id: [0; 16], state: state::STAGING.into(), shape, effective: digest };
-        let unfinished = self.ledger.unfinished(tenant, &hello.vdc, &hello.vm)?;
-        let resumed = match unfinished {
-            Some(found) if hello.resume && found.shape == row.shape && found.effective == row.effective => {
-                Some(found.id)
-            }
-            Some(found) if hello.resume => {
-                tracing::info!(transfer = hex::encode(found.id), "cannot be resumed: disks or policy differ");
-                self.discard(&found.id)?;
-                None
-            }
-            Some(found) => {
-                // Begun anew without --resume: what an earlier try has brought is not kept.
-                self.discard(&found.id)?;
-                None
-            }
-            None => None,
-        };
-        if let Some(id) = resumed {
-            row.id = id;
-        } else {
-            keys::fill(&mut row.id);
-        }
-        let transfer_key = keys::load_or_create(&self.transfer_key_path(&row.id))?;
-        if resumed.is_none() {
-            self.ledger.begin(&row, tenant, &hello.vdc, &hello.vm, (self.clock)())?;
-        }
-        let durable = self.ledger.batches(&row.id, &transfer_key)?;
-        let numbers = self.segments.numbers(&row.id)?;
-        let mut token = [0; 32];
-        keys::fill(&mut token);
-        Ok(Ok(Chamber {
-            id: row.id,
-            token,
-            tenant: tenant.to_owned(),
-            effective,
-            tenant_key: self.tenant_key(tenant)?,
-            wrapping: self.wrapping_key(tenant)?,
-            memo: self.memo(tenant)?,
-            draft: Draft::default(),
-            transfer_key,
-            next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
-            streams: AtomicUsize::new(0),
-            vault_has_chunks: self.ledger.has_chunks(tenant)?,
-            content: Mutex::new(Content::resumed(self.present(durable))),
-            changed: Condvar::new(),
-            caught_up: Condvar::new(),
-            recent: Recent::default(),
-            hello,
-        }))
-    }
-
-    /// Keeps of the chunks that the ledger knows those whose bytes are there.
-    fn present(&self, chunks: Vec<Stored>) -> Vec<Stored> {
-        let mut lengths: std::collections::HashMap<SegmentId, u64> = std::collections::HashMap::new();
-        let mut length_of = |id| {
-            let read = || std::fs::metadata(self.segments.path(id)).map_or(0, |metadata| metadata.len());
-            *lengths.entry(id).or_insert_with(read)
-        };
-        let end = |chunk: &Stored| chunk.offset + u64::from(chunk.length) + keys::TAG_BYTES as u64;
-        chunks.into_iter().filter(|chunk| end(chunk) <= length_of(chunk.segment)).collect()
     }
 
     fn serve_data(
         &self,
         link: &mut dyn Link,
         tenant: &str,
-        transfer: [u8; 16],
-        token: [u8; 32],
+        (transfer, token): ([u8; 16], [u8; 32]),
+        connection: &Connection,
     ) -> Result<(), Error> {
         let chamber = self.live().get(&transfer).cloned();
         let right = |chamber: &Arc<Chamber>| {
@@ -194,6 +180,7 @@ impl Director {
                 && aws_lc_rs::constant_time::verify_slices_are_equal(&chamber.token, &token).is_ok()
         };
         let chamber = chamber.filter(right).ok_or_else(|| Error::NotFound("such transfer".into()))?;
+        let _ = connection.transfer.set(transfer);
         if chamber.streams.fetch_add(1, Ordering::AcqRel) >= STREAMS_MAX {
             chamber.streams.fetch_sub(1, Ordering::AcqRel);
             return Err(Error::Peer(format!("it opened more than {STREAMS_MAX} streams")));
@@ -293,6 +280,9 @@ impl DataStream<'_, '_> {
     /// Seals what has arrived, writes it, and notes where it belongs.
     fn store(&mut self, chunks: Vec<Arrived>, body: &mut Vec<u8>) -> Result<(), Error> {
         let mut brought = Vec::new();
+        let bodies = chunks.iter().filter_map(|chunk| chunk.body);
+        let arrived: usize = bodies.map(|(start, end)| end - start).sum();
+        self.director.charge(self.chamber, arrived as u64)?;
         for chunk in &chunks {
             let Some((start, end)) = chunk.body else { continue };
             // It may have come twice, in this group or on another stream: one copy is enough.

@@ -327,7 +327,7 @@ impl Director {
                 sites: Sites { source: hex::encode(hello.key), destination: self.key.public().to_string() },
                 policies: Policies {
                     source: source_policy.unwrap_or_default(),
-                    destination: self.policy.digest().to_string(),
+                    destination: chamber.site_policy.clone(),
                     effective: chamber.effective.digest().to_string(),
                     on_fail: hello.on_fail,
                 },

@@ -1,8 +1,8 @@
 //! Who a peer is: certificates of a private authority.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -94,16 +94,37 @@ impl Authority {
         self.issue(name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// Certifies the key of a certificate signing request in PEM, and nothing else of it.
+    /// Returns the certificate and the SHA-256 of it.
+    pub fn certify(&self, request_pem: &str, name: &str) -> Result<(String, String), IdentityError> {
+        let request = CertificateSigningRequestParams::from_pem(request_pem).map_err(|_| {
+            IdentityError::Read("it is no certificate signing request with a right signature")
+        })?;
+        let params = end_params(name, ExtendedKeyUsagePurpose::ClientAuth)?;
+        let certificate = params.signed_by(&request.public_key, &self.issuer)?;
+        Ok((certificate.pem(), digest_of(certificate.der())))
+    }
+
+    /// Returns the authority's own certificate in PEM.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
     fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<String, IdentityError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![DIRECTOR_NAME.to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![purpose];
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = end_params(name, purpose)?.signed_by(&key, &self.issuer)?;
         Ok(format!("{}{}{}", key.serialize_pem(), certificate.pem(), self.certificate_pem))
     }
+}
+
+/// What the certificate of a peer says.
+fn end_params(name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<CertificateParams, IdentityError> {
+    let mut params = CertificateParams::new(vec![DIRECTOR_NAME.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose];
+    Ok(params)
 }
 
 /// What an authority's certificate says; issuing needs only this and the key.

@@ -11,11 +11,13 @@
 
 mod identity;
 mod memory;
+mod pairing;
 mod tls;
 
 pub use identity::{Authority, Identity, IdentityError};
 pub use memory::{MemoryLink, pair};
-pub use tls::{Acceptor, Connector, TlsLink};
+pub use pairing::{PairError, PairingCode, pair_with};
+pub use tls::{Connector, TlsLink, Waker, peer_of, server_config};
 
 use airlock_transfer::{FrameError, Message};
 

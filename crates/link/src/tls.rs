@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use rustls_pki_types::ServerName;
 use std::fmt;
 use std::io::{BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ use std::time::Duration;
 const SOCKET_READ_BYTES: usize = 256 << 10;
 /// Plain bytes that TLS may hold before they are written to the socket.
 const TLS_BUFFER_BYTES: usize = 1 << 20;
+/// How long the last word is waited for at a time.
+const LINGER_PAUSE: Duration = Duration::from_millis(20);
+/// Most bytes that are thrown away while the peer reads the last word.
+const LINGER_BYTES_MAX: usize = 64 << 20;
 /// Most bytes in the head of an HTTP request or response.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// How long a peer may take to finish the handshake.
@@ -27,12 +31,6 @@ const SILENCE_TIMEOUT: Duration = Duration::from_mins(2);
 
 const REQUEST: &str = "GET /api/v1/stream HTTP/1.1\r\nHost: director.airlock.internal\r\n\
     Connection: Upgrade\r\nUpgrade: airlock/1\r\n\r\n";
-const SWITCHING: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: airlock/1\r\n\r\n";
-const UPGRADE_REQUIRED: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: airlock/1\r\nConnection: close\r\n\
-    Content-Type: application/problem+json\r\nContent-Length: 62\r\n\r\n\
-    {\"title\":\"upgrade to airlock/1 is required\",\"status\":426}     ";
-
 /// A socket that is read in large pieces.
 struct Socket {
     reader: BufReader<TcpStream>,
@@ -66,6 +64,21 @@ enum Stream {
 /// One TLS connection to the other site.
 pub struct TlsLink {
     stream: Stream,
+    /// Plain bytes that were read with the head of the request, and how many of them are used.
+    ahead: Vec<u8>,
+    ahead_used: usize,
+}
+
+/// Ends the wait of a thread in [`Link::receive`], from another thread.
+#[derive(Debug)]
+pub struct Waker(TcpStream);
+
+impl Waker {
+    /// Wakes it: reading fails from now on; writing does not.
+    pub fn wake(&self) {
+        // A socket that is gone wakes its reader by itself.
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
 }
 
 impl fmt::Debug for TlsLink {
@@ -75,6 +88,69 @@ impl fmt::Debug for TlsLink {
 }
 
 impl TlsLink {
+    fn new(stream: Stream, ahead: Vec<u8>) -> Self {
+        Self { stream, ahead, ahead_used: 0 }
+    }
+
+    /// Takes over a connection whose client was told that the protocols are switched. `ahead` are the
+    /// plain bytes that were read behind its request.
+    pub fn accepted(
+        socket: TcpStream,
+        mut connection: ServerConnection,
+        ahead: Vec<u8>,
+    ) -> Result<Self, Error> {
+        socket.set_nonblocking(false).map_err(|source| Error::Io { doing: "connecting", source })?;
+        let socket = prepare(socket)?;
+        expect_transfer(&socket)?;
+        connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        Ok(Self::new(Stream::Server(Box::new(StreamOwned::new(connection, socket))), ahead))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Client(stream) => stream.sock.reader.get_ref(),
+            Stream::Server(stream) => stream.sock.reader.get_ref(),
+        }
+    }
+
+    /// Returns what ends a wait for this link.
+    pub fn waker(&self) -> Result<Waker, Error> {
+        self.socket().try_clone().map(Waker).map_err(|source| Error::Io { doing: "connecting", source })
+    }
+
+    /// Gives the peer time to read the last word: what it still sends is taken and thrown away, so that
+    /// it is not stopped in the middle of a write.
+    pub fn linger(&mut self, longest: Duration) {
+        let mut socket = self.socket();
+        let mut thrown_away = vec![0; SOCKET_READ_BYTES];
+        let pauses = longest.as_millis() / LINGER_PAUSE.as_millis();
+        if socket.set_read_timeout(Some(LINGER_PAUSE)).is_err() {
+            return;
+        }
+        // Bytes first, then pauses: a peer that sends without end is not listened to without end.
+        let (mut left, mut pauses) = (LINGER_BYTES_MAX, pauses);
+        while left > 0 && pauses > 0 {
+            match socket.read(&mut thrown_away) {
+                Ok(0) => {
+                    // After a wake-up this is all that reading says, gone or not.
+                    std::thread::park_timeout(LINGER_PAUSE);
+                    pauses -= 1;
+                }
+                Ok(count) => left = left.saturating_sub(count),
+                Err(error) if is_pause(&error) => pauses -= 1,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn read_exact(&mut self, into: &mut [u8]) -> std::io::Result<()> {
+        let ahead = self.ahead.get(self.ahead_used..).unwrap_or_default();
+        let count = ahead.len().min(into.len());
+        into[..count].copy_from_slice(&ahead[..count]);
+        self.ahead_used += count;
+        self.io().read_exact(&mut into[count..])
+    }
+
     fn io(&mut self) -> &mut dyn ReadWrite {
         match &mut self.stream {
             Stream::Client(stream) => &mut **stream,
@@ -105,6 +181,10 @@ impl TlsLink {
     }
 }
 
+fn is_pause(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
@@ -125,18 +205,18 @@ impl Link for TlsLink {
             _ => Error::Io { doing: "receiving", source },
         };
         let mut lengths = [0; 8];
-        self.io().read_exact(&mut lengths).map_err(failed)?;
+        self.read_exact(&mut lengths).map_err(failed)?;
         let (header_bytes, body_bytes) = decode_lengths(lengths)?;
         let mut header = Vec::new();
-        fill(self.io(), &mut header, header_bytes).map_err(failed)?;
-        fill(self.io(), body, body_bytes).map_err(failed)?;
+        fill(self, &mut header, header_bytes).map_err(failed)?;
+        fill(self, body, body_bytes).map_err(failed)?;
         Ok(decode(&header).map_err(|_| FrameError::Header)?)
     }
 }
 
 /// Reads exactly `length` bytes in place of what is in `into`; memory grows with what
 /// arrives, not with what was announced.
-fn fill(from: &mut dyn ReadWrite, into: &mut Vec<u8>, length: usize) -> std::io::Result<()> {
+fn fill(from: &mut TlsLink, into: &mut Vec<u8>, length: usize) -> std::io::Result<()> {
     into.truncate(length);
     let mut at = 0;
     while at < length {
@@ -151,7 +231,7 @@ fn fill(from: &mut dyn ReadWrite, into: &mut Vec<u8>, length: usize) -> std::io:
 }
 
 /// Prefers AES-128-GCM, the fastest of the three suites of TLS 1.3 on machines with AES instructions.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![
         cipher_suite::TLS13_AES_128_GCM_SHA256,
@@ -161,7 +241,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, Error> {
+pub(crate) fn roots(identity: &Identity) -> Result<Arc<RootCertStore>, Error> {
     let mut roots = RootCertStore::empty();
     roots.add(identity.authority.clone())?;
     Ok(Arc::new(roots))
@@ -206,7 +286,8 @@ impl Connector {
         let name = ServerName::try_from(DIRECTOR_NAME).expect("a constant DNS name");
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
         connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        let mut link = TlsLink { stream: Stream::Client(Box::new(StreamOwned::new(connection, socket))) };
+        let mut link =
+            TlsLink::new(Stream::Client(Box::new(StreamOwned::new(connection, socket))), Vec::new());
         link.write("upgrading", REQUEST.as_bytes())?;
         link.flush()?;
         let head = link.read_head()?;
@@ -221,59 +302,24 @@ impl Connector {
     }
 }
 
-/// Accepts links from managers.
-#[derive(Debug, Clone)]
-pub struct Acceptor {
-    config: Arc<ServerConfig>,
+/// Returns how a director does TLS: 1.3 alone, with this identity. A client needs no certificate, as it
+/// may have a token; one that it shows must be of the same authority.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, Error> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(identity)?, provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
-impl Acceptor {
-    /// Uses this identity and lets in whom its authority has certified.
-    pub fn new(identity: &Identity) -> Result<Self, Error> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots(identity)?, provider())
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())?;
-        Ok(Self { config: Arc::new(config) })
-    }
-
-    /// Takes a connection through the handshake and the upgrade. Returns the link and
-    /// the SHA-256 of the peer's certificate.
-    pub fn accept(&self, socket: TcpStream) -> Result<(TlsLink, String), Error> {
-        let socket = prepare(socket)?;
-        let mut connection = ServerConnection::new(Arc::clone(&self.config))?;
-        connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        let mut link = TlsLink { stream: Stream::Server(Box::new(StreamOwned::new(connection, socket))) };
-        let head = link.read_head()?;
-        if let Err(text) = check_request(&head) {
-            link.write("upgrading", UPGRADE_REQUIRED.as_bytes())?;
-            link.flush()?;
-            return Err(Error::Upgrade(text));
-        }
-        link.write("upgrading", SWITCHING.as_bytes())?;
-        link.flush()?;
-        let Stream::Server(stream) = &link.stream else { return Err(Error::Closed) };
-        expect_transfer(&stream.sock)?;
-        let peer = stream.conn.peer_certificates().and_then(<[_]>::first).map(digest_of);
-        peer.map(|digest| (link, digest)).ok_or_else(|| Error::Upgrade("it showed no certificate".into()))
-    }
-}
-
-fn check_request(head: &[u8]) -> Result<(), String> {
-    let mut headers = [httparse::EMPTY_HEADER; 32];
-    let mut request = httparse::Request::new(&mut headers);
-    match request.parse(head) {
-        Ok(httparse::Status::Complete(_)) => {}
-        _ => return Err("its HTTP request is malformed".into()),
-    }
-    let asks = request.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("upgrade") && header.value.eq_ignore_ascii_case(b"airlock/1")
-    });
-    let right = request.method == Some("GET") && request.path == Some("/api/v1/stream") && asks;
-    if right { Ok(()) } else { Err("its HTTP request asks for something else".into()) }
+/// Returns the SHA-256 of the certificate that a client has shown, in hexadecimal.
+pub fn peer_of(connection: &ServerConnection) -> Option<String> {
+    connection.peer_certificates().and_then(<[_]>::first).map(digest_of)
 }
 
 #[cfg(test)]
@@ -289,13 +335,30 @@ mod tests {
         (authority, director, manager)
     }
 
-    type Accepting = std::thread::JoinHandle<Result<(TlsLink, String), Error>>;
+    type Accepting = std::thread::JoinHandle<std::io::Result<(TlsLink, Option<String>)>>;
+
+    /// Does what a front does, in one thread.
+    fn accept(config: Arc<ServerConfig>, socket: TcpStream) -> std::io::Result<(TlsLink, Option<String>)> {
+        let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, socket);
+        let mut head = vec![0; REQUEST.len()];
+        stream.read_exact(&mut head)?;
+        assert_eq!(head, REQUEST.as_bytes());
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")?;
+        stream.flush()?;
+        // The lengths of the first frame have been read ahead.
+        let mut ahead = vec![0; 5];
+        stream.read_exact(&mut ahead)?;
+        let peer = peer_of(&stream.conn);
+        let (connection, socket) = (stream.conn, stream.sock);
+        Ok((TlsLink::accepted(socket, connection, ahead).map_err(std::io::Error::other)?, peer))
+    }
 
     fn listen(director: &Identity) -> (String, Accepting) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let acceptor = Acceptor::new(director).unwrap();
-        (address, std::thread::spawn(move || acceptor.accept(listener.accept().unwrap().0)))
+        let config = server_config(director).unwrap();
+        (address, std::thread::spawn(move || accept(config, listener.accept().unwrap().0)))
     }
 
     #[test]
@@ -303,13 +366,13 @@ mod tests {
         let (_, director, manager) = identities();
         let (address, accepting) = listen(&director);
         let mut client = Connector::new(&manager).unwrap().connect(&address).unwrap();
-        let (mut server, peer) = accepting.join().unwrap().unwrap();
-        assert_eq!(peer, manager.certificate_digest());
         let big = vec![7_u8; 5 << 20];
         let sending = std::thread::spawn(move || {
             client.send(&Message::Data { group: 1 }, &[&big, b"end"]).unwrap();
             client
         });
+        let (mut server, peer) = accepting.join().unwrap().unwrap();
+        assert_eq!(peer, Some(manager.certificate_digest()));
         let mut body = Vec::new();
         assert_eq!(server.receive(&mut body).unwrap(), Message::Data { group: 1 });
         assert_eq!((body.len(), &body[5 << 20..]), ((5 << 20) + 3, &b"end"[..]));
@@ -343,17 +406,31 @@ mod tests {
         let director = Identity::parse(&authority.issue_director().unwrap()).unwrap();
         let manager = Identity::parse(&again.issue_manager("later").unwrap()).unwrap();
         let (address, accepting) = listen(&director);
-        Connector::new(&manager).unwrap().connect(&address).unwrap();
+        let mut client = Connector::new(&manager).unwrap().connect(&address).unwrap();
+        client.send(&Message::Close, &[]).unwrap();
         accepting.join().unwrap().unwrap();
     }
 
     #[test]
-    fn other_requests_are_told_to_upgrade() {
-        assert!(check_request(REQUEST.as_bytes()).is_ok());
-        assert!(check_request(b"GET /api/v1/stream HTTP/1.1\r\n\r\n").is_err());
-        assert!(check_request(b"POST /x HTTP/1.1\r\nUpgrade: airlock/1\r\n\r\n").is_err());
-        assert!(check_request(b"\x16\x03\x01\r\n\r\n").is_err());
-        let (head, body) = UPGRADE_REQUIRED.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+    fn a_waiting_receiver_is_woken_and_can_say_a_last_word() {
+        let (_, director, manager) = identities();
+        let (address, accepting) = listen(&director);
+        let mut client = Connector::new(&manager).unwrap().connect(&address).unwrap();
+        client.send(&Message::Close, &[]).unwrap();
+        let (mut server, _) = accepting.join().unwrap().unwrap();
+        let mut body = Vec::new();
+        assert_eq!(server.receive(&mut body).unwrap(), Message::Close);
+        let waker = server.waker().unwrap();
+        let waiting = std::thread::spawn(move || {
+            assert!(matches!(server.receive(&mut Vec::new()), Err(Error::Closed)));
+            server.send(&Message::Closed, &[]).unwrap();
+            server.linger(Duration::from_millis(100));
+        });
+        std::thread::park_timeout(Duration::from_millis(50));
+        waker.wake();
+        // It goes on sending for a while, and still hears why it is to end.
+        client.send(&Message::Data { group: 2 }, &[&vec![0; 100_000]]).unwrap();
+        assert_eq!(client.receive(&mut body).unwrap(), Message::Closed);
+        waiting.join().unwrap();
     }
 }

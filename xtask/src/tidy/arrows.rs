@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("jail", &[]),
     ("transfer", &["model", "policy"]),
     ("link", &["model", "policy", "transfer"]),
+    ("console", &["link"]),
     (
         "manager",
         &[
@@ -55,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "transfer",
             "link",
             "jail",
+            "console",
         ],
     ),
     (

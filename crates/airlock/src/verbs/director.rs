@@ -1,7 +1,7 @@
 //! `airlock director`.
 
 use super::Context;
-use crate::cli::{DirectorArgs, Format};
+use crate::cli::{DirectorArgs, DirectorVerb, Format, TokenArgs};
 use crate::failure::{Code, Failure};
 use crate::{output, site, stats};
 use airlock_director::{Config, Director, Server};
@@ -14,12 +14,15 @@ const NOT_JAILED: &str = "warning: --no-jail: hostile disks are parsed by the pr
 
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure> {
+    if let Some(DirectorVerb::Token(args)) = &args.verb {
+        return token(context, args);
+    }
+    let data = args.data.clone().ok_or_else(|| Failure::new(Code::Usage, "--data DIR is needed"))?;
     let (_, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
-    let rules = site::rules(&args.rules, &args.data)?;
+    let rules = site::rules(&args.rules, &data)?;
     let threads = args.threads.unwrap_or_else(stats::processors);
     let worker = (!args.no_jail).then(super::worker::config);
-    let config =
-        Config { directory: args.data.clone(), policy_yaml, rules, threads, clock: stats::now, worker };
+    let config = Config { directory: data, policy_yaml, rules, threads, clock: stats::now, worker };
     let director = Director::open(config)?;
     // Now, and not when the first VM arrives.
     director.try_worker().map_err(|error| Failure::from(error).hint(NO_JAIL))?;
@@ -27,6 +30,7 @@ pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure
         output::note(NOT_JAILED);
         tracing::warn!(NOT_JAILED);
     }
+    let token = director.first_provider_token()?;
     let server = Server::bind(Arc::new(director), &args.listen)?;
     let address = server.address()?;
     let identity = server.manager_identity().display().to_string();
@@ -34,17 +38,32 @@ pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure
         Format::Json => output::json(&serde_json::json!({
             "schema": "airlock.director/1", "address": address.to_string(), "identity": identity,
             "jail": !args.no_jail,
+            "token": token,
         }))?,
         Format::Table => output::print(&format!(
-            "listening on {address}\nmanagers need the identity file {identity}\n\
-             next: airlock transfer IMAGE airlock://{address}/default --identity {identity}\n"
+            "listening on {address}\n{}managers need the identity file {identity}\n\
+             next: airlock transfer IMAGE airlock://{address}/default --identity {identity}\n",
+            token.map(|path| format!("the provider's token is in {}\n", path.display())).unwrap_or_default()
         ))?,
     }
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed))
         .map_err(|error| Failure::new(Code::Error, format!("cannot listen for interrupts: {error}")))?;
-    server.run(&stop);
+    server.run(&stop)?;
     output::note("stopped; unfinished transfers can be resumed");
+    Ok(Code::Clean)
+}
+
+fn token(context: Context, args: &TokenArgs) -> Result<Code, Failure> {
+    let seconds = args.days.map(|days| days * 86_400);
+    let label = "made by airlock director token";
+    airlock_director::write_provider_token(&args.data, &args.to, label, seconds, stats::now())?;
+    match context.format {
+        Format::Json => {
+            output::json(&serde_json::json!({ "schema": "airlock.director-token/1", "token": args.to }))?;
+        }
+        Format::Table => output::print(&format!("the token is in {}\n", args.to.display()))?,
+    }
     Ok(Code::Clean)
 }

@@ -10,6 +10,7 @@ mod fingerprints;
 pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod pair;
 pub(crate) mod policy;
 pub(crate) mod report;
 pub(crate) mod rules;

@@ -21,6 +21,7 @@ mod reports;
 mod resume;
 mod rules;
 mod scan;
+mod service;
 mod support;
 mod transfer;
 mod verify;

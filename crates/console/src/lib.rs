@@ -1,0 +1,26 @@
+//! The HTTP face of a site: one TLS port for requests and for the data plane.
+//!
+//! ```text
+//! TCP ─▶ TLS 1.3 ─▶ HTTP/1.1 ─▶ /api/v1/stream, Upgrade, certificate ─▶ a blocking link on its own thread
+//!                              └▶ anything else ─▶ the site's routes
+//! ```
+//!
+//! What is the same at both sites is here: the [`Front`] that accepts, bounds and times out connections,
+//! [`Problem`]s as answers, [`Rates`] of requests, [`Body`] and [`Ask`] to read them, and [`Page`]s of lists.
+//! What the routes do is the site's.
+//!
+//! Deliberately absent: HTTP/2, which would let one connection ask for very much at once, and any
+//! knowledge of tenants, transfers or policies.
+#![forbid(unsafe_code)]
+
+mod extract;
+mod front;
+mod page;
+mod problem;
+mod rate;
+
+pub use extract::{Ask, Body, read_body};
+pub use front::{Config, Front, Handoff, Peer};
+pub use page::{LIMIT_MAX, Page, PageQuery};
+pub use problem::Problem;
+pub use rate::Rates;
