@@ -1,5 +1,15 @@
 //! Every verb and flag, in one place: help, man page and completions come from here.
 
+mod director;
+mod policy;
+mod rules;
+
+pub(crate) use self::director::{DirectorArgs, DirectorVerb, PairArgs, TokenArgs};
+pub(crate) use self::policy::{PolicyArgs, PolicyVerb};
+pub(crate) use self::rules::{
+    BuildRulesArgs, EdmArgs, FingerprintsArgs, ImportArgs, ListRulesArgs, RemoveRulesArgs, RulesArgs,
+    RulesVerb, StoreArgs, VerifyRulesArgs,
+};
 use crate::reports::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -248,65 +258,6 @@ pub(crate) struct TransferArgs {
     pub(crate) plan: bool,
 }
 
-/// Flags of `director`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct DirectorArgs {
-    /// What else than listening.
-    #[command(subcommand)]
-    pub(crate) verb: Option<DirectorVerb>,
-    /// Its directory; made if it does not exist.
-    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA", required = true)]
-    pub(crate) data: Option<PathBuf>,
-    /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7443", env = "AIRLOCK_LISTEN")]
-    pub(crate) listen: String,
-    /// What it inspects with.
-    #[command(flatten)]
-    pub(crate) rules: RuleArgs,
-    /// Threads that inspect what has arrived.
-    #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
-    pub(crate) threads: Option<usize>,
-    /// Touch what arrives in this process, which holds all keys, and not in a jailed one for each transfer. Only
-    /// for machines whose kernel has no Landlock or no seccomp, and only for VMs that you trust.
-    #[arg(long, env = "AIRLOCK_NO_JAIL")]
-    pub(crate) no_jail: bool,
-}
-
-/// What is done with a director that does not run.
-#[derive(Debug, Subcommand)]
-pub(crate) enum DirectorVerb {
-    /// Make a token of the provider, good for everything that the REST API does.
-    Token(TokenArgs),
-}
-
-/// Flags of `director token`.
-#[derive(Debug, Args)]
-pub(crate) struct TokenArgs {
-    /// The director's directory.
-    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
-    pub(crate) data: PathBuf,
-    /// The new file that the token is written to; only its owner can read it.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
-    pub(crate) to: PathBuf,
-    /// How many days it is good for; without it, until it is revoked.
-    #[arg(long, value_name = "N", env = "AIRLOCK_DAYS", value_parser = clap::value_parser!(u64).range(1..=3660))]
-    pub(crate) days: Option<u64>,
-}
-
-/// Flags of `pair`.
-#[derive(Debug, Args)]
-pub(crate) struct PairArgs {
-    /// Where the director listens.
-    #[arg(value_name = "HOST:PORT")]
-    pub(crate) address: String,
-    /// The one-time code that the director's people gave.
-    pub(crate) code: String,
-    /// The new file that key and certificate are written to; only its owner can read it.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
-    pub(crate) to: PathBuf,
-}
-
 /// Flags of `verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -391,201 +342,6 @@ pub(crate) struct DemoArgs {
     /// Use the disk image that comes with the program, even where mke2fs is installed.
     #[arg(long, hide = true)]
     pub(crate) built_in_image: bool,
-}
-
-/// Flags of `policy`.
-#[derive(Debug, Args)]
-pub(crate) struct PolicyArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) verb: PolicyVerb,
-}
-
-/// A verb of `policy`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyVerb {
-    /// Write out the built-in policy with a comment on every line.
-    Init,
-    /// Say whether a policy is valid, and its digest.
-    Check {
-        /// The policy.
-        file: PathBuf,
-    },
-    /// Show the effective policy of two sites, and its digest.
-    Merge {
-        /// One site's policy.
-        one: PathBuf,
-        /// The other's.
-        other: PathBuf,
-    },
-}
-
-/// Flags of `rules`.
-#[derive(Debug, Args)]
-pub(crate) struct RulesArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) verb: RulesVerb,
-}
-
-/// A verb of `rules`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum RulesVerb {
-    /// List the detectors, the rulebooks of this site, and the digest of the built-in rules.
-    List(ListRulesArgs),
-    /// Import a rulebook, for every run from now on; or, with --to, feeds of vulnerabilities into one file.
-    /// Nothing is fetched.
-    Import(ImportArgs),
-    /// Say whether a rulebook would be imported; nothing is.
-    Verify(VerifyRulesArgs),
-    /// Make a list of keyed hashes of the values of a table, by which they are found again as exact data. No
-    /// value stands in it.
-    Edm(EdmArgs),
-    /// Make fingerprints of documents, by which copies of parts of them are found again. No text stands in them.
-    Fingerprints(FingerprintsArgs),
-    /// Make a rulebook of feeds, hash lists, exact data, fingerprints and entitlements, signed with this site's key.
-    Build(BuildRulesArgs),
-    /// Remove a rulebook. An older version of it is not let in afterwards.
-    Remove(RemoveRulesArgs),
-}
-
-/// Where the rulebooks are.
-#[derive(Debug, Args)]
-pub(crate) struct StoreArgs {
-    /// The rulebooks of the director with this directory, in place of this site's.
-    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
-    pub(crate) data: Option<PathBuf>,
-}
-
-/// Flags of `rules list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListRulesArgs {
-    /// Whose rulebooks.
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-}
-
-/// Flags of `rules verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyRulesArgs {
-    /// The rulebook.
-    #[arg(value_name = "RULEBOOK")]
-    pub(crate) file: PathBuf,
-    /// The publisher's key, for a name that is new here (64 hexadecimal digits; see `airlock key`).
-    #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
-    pub(crate) key: Option<String>,
-    /// Whose rulebooks.
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-}
-
-/// Flags of `rules remove`.
-#[derive(Debug, Args)]
-pub(crate) struct RemoveRulesArgs {
-    /// The name of the rulebook.
-    pub(crate) name: String,
-    /// Whose rulebooks.
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
-}
-
-/// Flags of `rules build`.
-#[derive(Debug, Args)]
-pub(crate) struct BuildRulesArgs {
-    /// Its name: letters, digits and hyphens.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Its version; sites let only greater ones in.
-    #[arg(long = "book-version", value_name = "N")]
-    pub(crate) version: u64,
-    /// After how many days it is not used any more.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3660))]
-    pub(crate) days: u64,
-    /// Feeds, as `airlock rules import --to` writes them.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) feeds: Option<PathBuf>,
-    /// A list of hashes of malicious files. May be given often.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) hash_list: Vec<PathBuf>,
-    /// Entitlements of the tenant.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) entitlements: Option<PathBuf>,
-    /// A list of exact data (see `airlock rules edm`). May be given often.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) exact_data: Vec<PathBuf>,
-    /// Key of lists of exact data whose key is kept apart, to try it: 64 hexadecimal digits.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_KEY")]
-    pub(crate) exact_key: Option<PathBuf>,
-    /// Fingerprints of documents (see `airlock rules fingerprints`). May be given often.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) documents: Vec<PathBuf>,
-    /// The rulebook to write.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to: PathBuf,
-}
-
-/// Flags of `rules edm`.
-#[derive(Debug, Args)]
-pub(crate) struct EdmArgs {
-    /// The table: CSV in UTF-8 with a header row.
-    #[arg(value_name = "CSV")]
-    pub(crate) table: PathBuf,
-    /// A column whose values are found wherever they stand. May be given often.
-    #[arg(long, value_name = "NAME", required = true)]
-    pub(crate) column: Vec<String>,
-    /// A column whose values count only near another one of their row, such as names. May be given often.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) also: Vec<String>,
-    /// What findings call the list; the name of the table when left out.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// The key of the hashes (64 hexadecimal digits), which is kept apart then: sites need it, too (`--exact-key`).
-    /// A new one is made and put into the list when left out.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_KEY")]
-    pub(crate) exact_key: Option<PathBuf>,
-    /// The character between values.
-    #[arg(long, value_name = "CHAR", default_value_t = ',')]
-    pub(crate) delimiter: char,
-    /// The list to write.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to: PathBuf,
-}
-
-/// Flags of `rules fingerprints`.
-#[derive(Debug, Args)]
-pub(crate) struct FingerprintsArgs {
-    /// Documents, or folders of them. Those of offices, mails and archives are opened.
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// What these documents or folders have is nobody's, such as templates. May be given often.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) except: Vec<PathBuf>,
-    /// The file to write.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to: PathBuf,
-}
-
-/// Flags of `rules import`.
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// A rulebook. With --to: OSV records (JSON, YAML), `RustSec` advisories, Alpine's secdb, Debian's
-    /// `SUITE.Packages` and `InRelease`, CISA's catalogue of exploited vulnerabilities, `OpenVEX`; or folders
-    /// of these.
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Import feeds into this file, for --feeds and for rulebooks.
-    #[arg(long, value_name = "FILE", conflicts_with = "key")]
-    pub(crate) to: Option<PathBuf>,
-    /// The keys (PGP) of the archive, such as /usr/share/keyrings/debian-archive-keyring.gpg: each `InRelease`
-    /// must be signed by one of them, and each `Packages` be named by an `InRelease`.
-    #[arg(long, value_name = "FILE", env = "AIRLOCK_KEYRING", requires = "to")]
-    pub(crate) keyring: Option<PathBuf>,
-    /// The publisher's key, for a name that is new here (64 hexadecimal digits; see `airlock key`).
-    #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
-    pub(crate) key: Option<String>,
-    /// Whose rulebooks.
-    #[command(flatten)]
-    pub(crate) store: StoreArgs,
 }
 
 /// Flags of `completions`.

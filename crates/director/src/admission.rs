@@ -27,7 +27,7 @@ impl Director {
 
     /// Decides whether a transfer may begin or go on.
     ///
-    /// One at a time, so that no two of a VM begin at once and quotas hold. Returns with the chamber the
+    /// One at a time, so that no two of a VM begin at once and quotas hold. Returns the chamber, and the
     /// policy of this side as text.
     pub(crate) fn admit(
         &self,
@@ -79,22 +79,7 @@ impl Director {
             let text = "the transfer is paused; it has to be resumed there first".into();
             return refuse(RefusalKind::Busy, text);
         }
-        let resumed = match unfinished {
-            Some(found) if hello.resume && found.shape == row.shape && found.effective == row.effective => {
-                Some(found.id)
-            }
-            Some(found) if hello.resume => {
-                tracing::info!(transfer = hex::encode(found.id), "cannot be resumed: disks or policy differ");
-                self.discard(&found.id)?;
-                None
-            }
-            Some(found) => {
-                // Begun anew without --resume: what an earlier try has brought is not kept.
-                self.discard(&found.id)?;
-                None
-            }
-            None => None,
-        };
+        let resumed = self.resumed(unfinished, &row, hello.resume)?;
         if let Some(id) = resumed {
             row.id = id;
         } else {
@@ -142,6 +127,25 @@ impl Director {
         let _ = connection.transfer.set(chamber.id);
         self.live().insert(chamber.id, Arc::clone(&chamber));
         Ok(Ok((chamber, site_yaml)))
+    }
+
+    /// Returns the transfer that this one goes on with; any other unfinished one of the VM is discarded.
+    fn resumed(
+        &self,
+        unfinished: Option<TransferRow>,
+        row: &TransferRow,
+        resume: bool,
+    ) -> Result<Option<[u8; 16]>, Error> {
+        let Some(found) = unfinished else { return Ok(None) };
+        if resume && found.shape == row.shape && found.effective == row.effective {
+            return Ok(Some(found.id));
+        }
+        if resume {
+            tracing::info!(transfer = hex::encode(found.id), "cannot be resumed: disks or policy differ");
+        }
+        // What an earlier try has brought is not kept.
+        self.discard(&found.id)?;
+        Ok(None)
     }
 
     /// Keeps of the chunks that the ledger knows those whose bytes are there.
