@@ -4,8 +4,8 @@ mod director;
 mod policy;
 mod rules;
 
-pub(crate) use self::director::{DirectorArgs, DirectorVerb, PairArgs, TokenArgs};
-pub(crate) use self::policy::{PolicyArgs, PolicyVerb};
+pub(crate) use self::director::{DirectorArgs, DirectorVerb, DoctorArgs, PairArgs, TokenArgs};
+pub(crate) use self::policy::{ExplainArgs, PolicyArgs, PolicyVerb};
 pub(crate) use self::rules::{
     BuildRulesArgs, EdmArgs, FingerprintsArgs, ImportArgs, ListRulesArgs, RemoveRulesArgs, RulesArgs,
     RulesVerb, StoreArgs, VerifyRulesArgs,
@@ -75,6 +75,8 @@ pub(crate) enum Verb {
     Director(DirectorArgs),
     /// Fetch a client certificate from a director, with a one-time code.
     Pair(PairArgs),
+    /// Look for what on this machine would get in the way of a transfer.
+    Doctor(DoctorArgs),
     /// Verify evidence offline, alone or against a vault.
     Verify(VerifyArgs),
     /// Write a VM from a vault to an image file.

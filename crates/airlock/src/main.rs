@@ -54,6 +54,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Transfer(args) => verbs::transfer::run(context, &args),
         Verb::Director(args) => verbs::director::run(context, &args),
         Verb::Pair(args) => verbs::pair::run(context, &args),
+        Verb::Doctor(args) => verbs::doctor::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
         Verb::Export(args) => verbs::export::run(context, &args),
         Verb::ServeNbd(args) => verbs::serve_nbd::run(context, &args),

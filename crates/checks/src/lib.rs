@@ -17,6 +17,7 @@ mod station;
 mod system;
 mod tags;
 
+pub use airlock_inspect::instruction_set;
 pub use lists::Lists;
 pub use rules::{Book, Rules};
 pub use station::{

@@ -86,4 +86,5 @@ pub use header::Header;
 pub use literal::{LITERAL_BYTES_MAX, LITERAL_BYTES_MIN, Literal};
 pub use literal_set::{LiteralScanner, LiteralSet, LiteralSetError, SET_LITERAL_BYTES_MIN, SET_LITERALS_MAX};
 pub use scanner::Scanner;
+pub use simd::instruction_set;
 pub use window::{Encoding, HEAD_BYTES, LOOKAHEAD_BYTES, LOOKBACK_BYTES, Window};

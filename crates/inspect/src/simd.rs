@@ -23,6 +23,11 @@ pub(crate) enum Isa {
     Avx512,
 }
 
+/// Returns the name of the instruction set that inspection runs on here: `portable` where there is no vector one.
+pub fn instruction_set() -> &'static str {
+    Isa::best().name()
+}
+
 impl Isa {
     /// Returns the fastest that this processor has.
     pub(crate) fn best() -> Self {
@@ -47,6 +52,19 @@ impl Isa {
         }
         #[cfg(not(target_arch = "x86_64"))]
         vec![Self::Portable]
+    }
+
+    /// Returns its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Ssse3 => "SSSE3",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "AVX-512",
+        }
     }
 
     /// Returns how it looks up sets of buckets.

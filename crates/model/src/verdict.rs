@@ -1,9 +1,12 @@
 //! What is to be done, in order of strictness.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a policy says is to be done about a finding, from the mildest to the strictest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Nothing; the finding is not reported.

@@ -2,6 +2,7 @@
 
 use crate::pattern::{PATTERNS_MAX, Pattern};
 use airlock_model::{Action, Check, Confidence, Reason, Site};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ pub(crate) const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 pub(crate) const RULES_MAX: usize = 10_000;
 
 /// What of a disk a finding condemns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The blocks that the match touches.
@@ -28,22 +29,25 @@ pub enum Scope {
 }
 
 /// What to do about findings of one check.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// The check.
     pub check: Check,
     /// Its detectors that the rule is about; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub detectors: Option<BTreeSet<String>>,
     /// The sites that run it.
     #[serde(default = "both_sites", rename = "where")]
+    #[schemars(length(min = 1))]
     pub sites: BTreeSet<Site>,
     /// Findings below this confidence do not count.
     #[serde(default)]
     pub confidence: Confidence,
     /// How many different values it takes within the scope.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub distinct: u32,
     /// What is condemned.
     pub scope: Scope,
@@ -78,7 +82,7 @@ impl Rule {
 }
 
 /// What to do about bytes that could not be inspected for what they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unscannable {
     /// Only ciphertext was seen.
@@ -113,7 +117,7 @@ impl Unscannable {
 }
 
 /// What to do with space that no file uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FreeSpace {
     /// Inspect and send it.
@@ -123,7 +127,7 @@ pub enum FreeSpace {
 }
 
 /// What to do with what lies inside of files: archives, documents, mails, databases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Containers {
     /// Inspect such files as they are stored, and count them as `unscannable: unsupported`.
@@ -134,7 +138,7 @@ pub enum Containers {
 }
 
 /// When a file's bytes may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Release {
     /// After all of the file was judged.
@@ -142,7 +146,7 @@ pub enum Release {
 }
 
 /// What whoever runs a transfer wants done when something is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFail {
     /// Go on without it.
@@ -153,21 +157,26 @@ pub enum OnFail {
 }
 
 /// The policy of one site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "A policy of Airlock")]
 pub struct Document {
     /// The version of the format: `airlock/1`.
+    #[schemars(extend("const" = "airlock/1"))]
     pub policy: String,
     /// What reports call it.
     pub name: String,
     /// What to do about findings.
+    #[schemars(length(max = RULES_MAX))]
     pub rules: Vec<Rule>,
     /// What this site looks for beyond the built-in detectors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = PATTERNS_MAX))]
     pub patterns: Vec<Pattern>,
     /// What to do about what could not be inspected.
     pub unscannable: Unscannable,
     /// What a held finding inside metadata means: `hold` or `terminate`.
+    #[schemars(extend("enum" = ["hold", "terminate"]))]
     pub metadata: Action,
     /// What to do with free space.
     pub free_space: FreeSpace,
@@ -194,6 +203,11 @@ pub enum Error {
 }
 
 impl Document {
+    /// Returns the JSON Schema (2020-12) of such documents, made from these types.
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(Self)
+    }
+
     /// Reads a document.
     pub fn parse(yaml: &str) -> Result<Self, Error> {
         if yaml.len() > DOCUMENT_BYTES_MAX {

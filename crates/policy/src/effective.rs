@@ -89,6 +89,16 @@ impl Effective {
         self.containers
     }
 
+    /// Returns what is to be done about bytes that could not be inspected for what they are.
+    pub fn unscannable(&self) -> &Unscannable {
+        &self.unscannable
+    }
+
+    /// Returns what a held finding inside metadata means: hold or terminate.
+    pub fn metadata(&self) -> Action {
+        self.metadata
+    }
+
     /// Returns what the sites look for beyond the built-in detectors, sorted, each once.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns

@@ -4,6 +4,7 @@ use airlock_model::{Check, Confidence, Severity};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, HirKind, Look};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
@@ -42,11 +43,12 @@ const LITERALS_MAX: usize = 32;
 const CLASS_MEMBERS: [usize; 2] = [3, 10];
 
 /// A pattern as people write it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatternText {
     /// What it is called: letters, digits and hyphens. Its findings are of the detector
     /// `pattern:NAME`.
+    #[schemars(length(min = 1, max = NAME_BYTES_MAX), regex(pattern = r"^[a-z0-9-]+$"))]
     pub name: String,
     /// The check that its findings belong to.
     #[serde(default = "regulated")]
@@ -67,14 +69,16 @@ pub struct PatternText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Context>,
     /// Texts in which it must match; at least one.
+    #[schemars(length(min = 1, max = EXAMPLES_MAX))]
     pub examples: Vec<String>,
     /// Texts in which it must not.
     #[serde(default)]
+    #[schemars(length(max = EXAMPLES_MAX))]
     pub counter_examples: Vec<String>,
 }
 
 /// Words near a match that make it surer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// The words, of which one is enough; each begins with a letter of ASCII.
@@ -96,7 +100,7 @@ fn sure() -> Confidence {
 }
 
 /// A pattern whose expression is compiled and whose examples hold: there is no other kind.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "PatternText", into = "PatternText")]
 pub struct Pattern {
     text: PatternText,

@@ -62,3 +62,20 @@ pub(crate) struct PairArgs {
     #[arg(long, value_name = "FILE", env = "AIRLOCK_TO")]
     pub(crate) to: PathBuf,
 }
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The policy that this site is to use.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_POLICY")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The directory of a director on this machine.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// A director that VMs are to go to.
+    #[arg(long, value_name = "HOST:PORT", env = "AIRLOCK_DIRECTOR", requires = "identity")]
+    pub(crate) director: Option<String>,
+    /// The identity file for that director.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_IDENTITY")]
+    pub(crate) identity: Option<PathBuf>,
+}

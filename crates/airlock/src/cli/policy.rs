@@ -16,6 +16,10 @@ pub(crate) struct PolicyArgs {
 pub(crate) enum PolicyVerb {
     /// Write out the built-in policy with a comment on every line.
     Init,
+    /// Say in plain words what a policy does; with two, what a transfer between the sites does, and who asks for it.
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of policies, for editors and other checkers.
+    Schema,
     /// Say whether a policy is valid, and its digest.
     Check {
         /// The policy.
@@ -28,4 +32,14 @@ pub(crate) enum PolicyVerb {
         /// The other's.
         other: PathBuf,
     },
+}
+
+/// Flags of `policy explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The policy; the built-in one when left out.
+    pub(crate) file: Option<PathBuf>,
+    /// The other site's policy.
+    #[arg(requires = "file")]
+    pub(crate) other: Option<PathBuf>,
 }

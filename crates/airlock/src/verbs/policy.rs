@@ -10,6 +10,11 @@ use airlock_policy::{DEFAULT_YAML, Document, Effective, Pattern};
 pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> {
     match &args.verb {
         PolicyVerb::Init => output::print(DEFAULT_YAML)?,
+        PolicyVerb::Explain(args) => return super::explain::run(context, args),
+        PolicyVerb::Schema => {
+            let schema = serde_json::to_string_pretty(&Document::schema());
+            output::print(&format!("{}\n", schema.map_err(|error| Failure::of(Code::Error, &error))?))?;
+        }
         PolicyVerb::Check { file } => {
             let (document, _) = site::policy(Some(file))?;
             let (name, digest) = (&document.name, document.digest().to_string());

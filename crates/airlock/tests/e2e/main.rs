@@ -6,6 +6,7 @@
 mod bundle;
 mod content;
 mod demo;
+mod doctor;
 mod errors;
 mod help;
 mod inventory;
@@ -15,6 +16,7 @@ mod large;
 mod layers;
 mod memo;
 mod nbd;
+mod policy;
 mod progress;
 mod remote;
 mod reports;
