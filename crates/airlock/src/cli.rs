@@ -4,11 +4,11 @@ mod director;
 mod policy;
 mod rules;
 
-pub(crate) use self::director::{DirectorArgs, DirectorVerb, DoctorArgs, PairArgs, TokenArgs};
-pub(crate) use self::policy::{ExplainArgs, PolicyArgs, PolicyVerb};
+pub(crate) use self::director::{DirectorArgs, DirectorVerb, DoctorArgs, PairArgs, RecheckArgs, TokenArgs};
+pub(crate) use self::policy::{ExplainArgs, FetchPolicyArgs, PolicyArgs, PolicyVerb};
 pub(crate) use self::rules::{
-    BuildRulesArgs, EdmArgs, FingerprintsArgs, ImportArgs, ListRulesArgs, RemoveRulesArgs, RulesArgs,
-    RulesVerb, StoreArgs, VerifyRulesArgs,
+    BuildRulesArgs, DirectorSiteArgs, EdmArgs, FetchRulesArgs, FingerprintsArgs, ImportArgs, ListRulesArgs,
+    RemoveRulesArgs, RulesArgs, RulesVerb, StoreArgs, VerifyRulesArgs,
 };
 use crate::reports::Output;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -139,7 +139,7 @@ pub(crate) enum SourceFormat {
 }
 
 /// What is inspected with.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RuleArgs {
     /// This site's policy; the built-in one when left out (see `airlock policy init`).
     #[arg(long, value_name = "FILE", env = "AIRLOCK_POLICY")]

@@ -16,9 +16,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// Most bytes in the name of a VM.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The chamber of a transfer that may begin, and the policy of this side as text.
-pub(crate) type Admitted = (Arc<Chamber>, String);
-
 impl Director {
     /// Keeps transfers from beginning, and VMs from being deleted, until it is dropped.
     pub(crate) fn admitting(&self) -> MutexGuard<'_, ()> {
@@ -27,30 +24,21 @@ impl Director {
 
     /// Decides whether a transfer may begin or go on.
     ///
-    /// One at a time, so that no two of a VM begin at once and quotas hold. Returns the chamber, and the
-    /// policy of this side as text.
+    /// One at a time, so that no two of a VM begin at once and quotas hold. Returns its chamber.
     pub(crate) fn admit(
         &self,
         tenant: &str,
         hello: Hello,
         connection: &Connection,
-    ) -> Result<Result<Admitted, Refusal>, Error> {
+    ) -> Result<Result<Arc<Chamber>, Refusal>, Error> {
         let _alone = self.admitting();
         let refuse = |kind, text: String| Ok(Err(Refusal { kind, text }));
-        if hello.version != VERSION {
-            let text =
-                format!("this director speaks protocol version {VERSION}, the manager {}", hello.version);
-            return refuse(RefusalKind::Protocol, text);
+        if let Some(why) = unfit(&hello) {
+            return refuse(RefusalKind::Protocol, why);
         }
         let Some(vdc) = self.ledger.vdc_named(tenant, &hello.vdc)? else {
             return refuse(RefusalKind::NotFound, format!("there is no virtual data center {:?}", hello.vdc));
         };
-        if hello.vm.is_empty() || hello.vm.len() > NAME_BYTES_MAX || hello.vm.chars().any(char::is_control) {
-            return refuse(
-                RefusalKind::Protocol,
-                "the name of the VM is empty, too long or not printable".into(),
-            );
-        }
         let document = match Document::parse(&hello.policy) {
             Ok(document) => document,
             Err(error) => return refuse(RefusalKind::Protocol, format!("the source's {error}")),
@@ -93,6 +81,11 @@ impl Director {
             };
             return refuse(kind, error.to_string());
         }
+        let rules = match self.rules() {
+            Ok(rules) => rules,
+            Err(error @ Error::Rules(_)) => return refuse(RefusalKind::Failed, error.to_string()),
+            Err(error) => return Err(error),
+        };
         let transfer_key = keys::load_or_create(&self.transfer_key_path(&row.id))?;
         if resumed.is_none() {
             self.ledger.begin(&row, tenant, &hello.vdc, &hello.vm, (self.clock)())?;
@@ -117,7 +110,9 @@ impl Director {
             vault_has_chunks: self.ledger.has_chunks(tenant)?,
             quota: vdc.quota,
             brought: AtomicU64::new(content.durable_bytes()),
-            site_policy: site_policy.digest().to_string(),
+            site_policy: site_yaml,
+            site_policy_digest: site_policy.digest().to_string(),
+            rules,
             content: Mutex::new(content),
             changed: Condvar::new(),
             caught_up: Condvar::new(),
@@ -126,7 +121,7 @@ impl Director {
         });
         let _ = connection.transfer.set(chamber.id);
         self.live().insert(chamber.id, Arc::clone(&chamber));
-        Ok(Ok((chamber, site_yaml)))
+        Ok(Ok(chamber))
     }
 
     /// Returns the transfer that this one goes on with; any other unfinished one of the VM is discarded.
@@ -200,4 +195,14 @@ impl Director {
         }
         Ok(())
     }
+}
+
+/// Returns why nobody should go on with whoever says this, if so.
+fn unfit(hello: &Hello) -> Option<String> {
+    if hello.version != VERSION {
+        let theirs = hello.version;
+        return Some(format!("this director speaks protocol version {VERSION}, the manager {theirs}"));
+    }
+    let is_name = (1..=NAME_BYTES_MAX).contains(&hello.vm.len()) && !hello.vm.chars().any(char::is_control);
+    (!is_name).then(|| "the name of the VM is empty, too long or not printable".into())
 }

@@ -8,6 +8,7 @@ use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::tenancy::Quota;
 use crate::{Director, Error};
+use airlock_checks::Rules;
 use airlock_checks::memo::{Draft, Memo};
 use airlock_model::{
     ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, Space, SpaceRoots, TenantKey, subtract,
@@ -36,8 +37,11 @@ pub(crate) struct Chamber {
     pub(crate) quota: Quota,
     /// Bytes that count against the quota so far.
     pub(crate) brought: AtomicU64,
-    /// The digest of this side's policy.
+    /// This side's policy, as YAML.
     pub(crate) site_policy: String,
+    pub(crate) site_policy_digest: String,
+    /// What this side inspected with when it began.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) transfer_key: Key,
     pub(crate) next_segment: Arc<AtomicU32>,
     pub(crate) streams: AtomicUsize,

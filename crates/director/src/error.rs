@@ -54,6 +54,9 @@ pub enum Error {
         /// How many there are, or would be.
         used: u64,
     },
+    /// What this site inspects with cannot be used.
+    #[error("the rules of this site cannot be used: {0}")]
+    Rules(String),
     /// A connection was cut from this side.
     #[error("{text}")]
     Cut {

@@ -3,10 +3,9 @@
 //! What is found out is the same, and so is who decides on it: places, units, the memo and the verdict are the
 //! director's either way.
 
-use crate::chamber::Chamber;
 use crate::worker::{Lost, Task, Worker, WorkerConfig};
 use crate::{Director, Error, keys};
-use airlock_checks::Station;
+use airlock_checks::{Rules, Station};
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_inventory::Inventory;
@@ -24,11 +23,10 @@ pub(crate) enum Inspector {
 }
 
 impl Director {
-    /// Returns who touches what this transfer brings.
-    pub(crate) fn inspector(&self, chamber: &Chamber) -> Inspector {
+    /// Returns who touches the bytes of `space`, which is judged by what both policies ask for.
+    pub(crate) fn inspector(&self, rules: &Rules, space: &Space, policies: [&str; 2]) -> Inspector {
         let Some(config) = &self.worker else { return Inspector::Here };
-        let policies = [chamber.hello.policy.as_str(), self.policy_yaml.as_str()];
-        let started = self.start_worker(config, &chamber.hello.space, policies);
+        let started = self.start_worker(config, rules, space, policies);
         started.map_or_else(Inspector::Lost, Inspector::Jailed)
     }
 
@@ -37,12 +35,13 @@ impl Director {
         let Some(config) = &self.worker else { return Ok(()) };
         let space = Space::of_disk(0, "raw");
         let policies = [self.policy_yaml.as_str(), self.policy_yaml.as_str()];
-        Ok(self.start_worker(config, &space, policies)?.end()?)
+        Ok(self.start_worker(config, &*self.rules()?, &space, policies)?.end()?)
     }
 
     fn start_worker(
         &self,
         config: &WorkerConfig,
+        rules: &Rules,
         space: &Space,
         policies: [&str; 2],
     ) -> Result<Worker, Lost> {
@@ -51,7 +50,7 @@ impl Director {
         keys::fill(&mut fingerprint_key);
         // One for each thread that judges what is complete, and one for each that follows a long file.
         let lanes = self.threads.saturating_mul(2);
-        Worker::start(config, Task { space, policies, rules: &self.rules, fingerprint_key, lanes })
+        Worker::start(config, Task { space, policies, rules, fingerprint_key, lanes })
     }
 }
 

@@ -34,16 +34,19 @@ mod arriving;
 mod chamber;
 mod connections;
 mod credential;
+mod criteria;
 mod desk;
 mod direct;
 mod early;
 mod error;
 mod inspector;
 mod journal;
+mod judging;
 mod keys;
 mod ledger;
 mod manifest;
 mod recent;
+mod recheck;
 mod schema;
 mod sealed_disk;
 mod segment;
@@ -56,8 +59,10 @@ mod verdict;
 pub mod worker;
 
 pub use api::openapi;
+pub use criteria::Renew;
 pub use error::Error;
 pub use ledger::VmRow;
+pub use recheck::Rechecked;
 pub use server::Server;
 pub use vault::{Check, VaultVm};
 pub use worker::WorkerConfig;
@@ -71,6 +76,7 @@ use airlock_policy::Document;
 use chamber::Chamber;
 use connections::Connections;
 use credential::{NewCredential, Scope};
+use criteria::Criteria;
 use keys::Key;
 use ledger::{Ledger, state};
 use segment::Segments;
@@ -108,7 +114,7 @@ pub struct Config {
 pub struct Director {
     directory: PathBuf,
     policy_yaml: String,
-    rules: Arc<Rules>,
+    criteria: Criteria,
     threads: usize,
     clock: Clock,
     worker: Option<WorkerConfig>,
@@ -142,7 +148,7 @@ impl Director {
             connections: Connections::default(),
             memos: Mutex::default(),
             policy_yaml: config.policy_yaml,
-            rules: config.rules,
+            criteria: Criteria::new(config.rules, directory.join("rules")),
             threads: config.threads.max(1),
             clock: config.clock,
             worker: config.worker,

@@ -107,7 +107,7 @@ impl Director {
         hello: Hello,
         connection: &Connection,
     ) -> Result<(), Error> {
-        let (chamber, site_policy) = match self.admit(tenant, hello, connection)? {
+        let chamber = match self.admit(tenant, hello, connection)? {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 link.send(&Message::Refuse(refusal), &[])?;
@@ -123,7 +123,7 @@ impl Director {
             transfer: id,
             token: chamber.token,
             tenant_key: chamber.tenant_key.clone(),
-            policy: site_policy,
+            policy: chamber.site_policy.clone(),
             effective: chamber.effective.digest(),
             key: self.key.public().0,
             credit: CREDIT_BYTES,

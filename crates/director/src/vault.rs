@@ -4,6 +4,7 @@ use crate::chamber::roots_of;
 use crate::keys::Key;
 use crate::ledger::{Ledger, VmRow, parse_id};
 use crate::manifest::Manifest;
+use crate::recheck::Kept;
 use crate::sealed_disk::SealedDisk;
 use crate::segment::{SegmentId, Segments};
 use crate::{DEFAULT_VDC, Director, Error, keys};
@@ -33,14 +34,8 @@ impl Director {
         let right = |vm: &&VmRow| vm.name == name && generation.is_none_or(|wanted| vm.generation == wanted);
         let vm =
             vms.iter().rfind(right).ok_or_else(|| Error::NotFound(format!("VM {name:?} in this vault")))?;
-        let transfer = parse_id(&vm.transfer)?;
-        let wrapping = self.wrapping_key(DEFAULT_VDC)?;
-        let (manifest, _) = Manifest::read(&self.manifest_path(&transfer), &transfer, &wrapping)?;
-        let Manifest { space, machine, placements, chunks, .. } = manifest;
-        let sealed =
-            SealedDisk::new(space.size(), placements.iter(), Arc::new(chunks), Arc::clone(&self.segments));
-        let sealed = sealed.map_err(|why| Error::damaged(format!("manifest of {name:?}"), why))?;
-        Ok(VaultVm { space, machine, source: Arc::new(sealed) })
+        let Kept { space, machine, disk } = self.kept(DEFAULT_VDC, vm)?;
+        Ok(VaultVm { space, machine, source: Arc::new(disk) })
     }
 }
 

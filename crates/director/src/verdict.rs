@@ -1,37 +1,26 @@
-//! From everything that has arrived to a sealed VM or a discarded transfer.
+//! From this site's verdict to a sealed VM or a discarded transfer.
 
 use crate::chamber::{Arrival, Chamber};
-use crate::inspector::Inspector;
+use crate::judging::{Judgement, Verdict};
 use crate::ledger::{Sealing, state};
 use crate::manifest::Manifest;
 use crate::sealed_disk::Placement;
 use crate::worker::Lost;
 use crate::{Director, Error, keys};
-use airlock_checks::{Early, NoSink, Progress, Report, Station, SystemReport};
-use airlock_disk::BlockSource;
+use airlock_checks::{Report, Rules};
 use airlock_evidence::{
-    Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules, STATEMENT_TYPE,
-    Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, count_of,
+    Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules as RuleDigests,
+    STATEMENT_TYPE, Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, count_of,
 };
-use airlock_guest::Survey;
 use airlock_link::Link;
 use airlock_model::{
-    Coverage, Decision, DiskRoot, Extent, Finding, Fingerprint, Member, MemberKind, Site, Space, invariant,
-    subtract,
+    Coverage, Decision, DiskRoot, Extent, Finding, Fingerprint, Member, MemberKind, Site, Space, subtract,
 };
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Most findings that a record lists; all are counted.
 const FINDINGS_LISTED_MAX: usize = 10_000;
-/// How often a waiting manager hears that the director is still at work.
-const WORKING_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What was judged, or why it could not be.
-type Judged<T> = Result<T, Error>;
-
 /// Why a transfer is not kept.
 #[derive(Debug, Clone, Copy)]
 enum Refusal<'v> {
@@ -57,154 +46,28 @@ impl End {
 }
 
 impl Director {
-    /// Waits for the end of a transfer, judges it, has the record signed, and seals or discards.
+    /// Receives a transfer to its end, judges it, has the record signed, and seals or discards.
     pub(crate) fn finish(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
-        let inspector = self.inspector(chamber);
-        let finished = self.finish_with(link, chamber, &inspector);
-        if inspector.end().is_ok() {
-            chamber.draft.commit(&chamber.memo);
-        }
-        finished
-    }
-
-    fn finish_with(
-        &self,
-        link: &mut dyn Link,
-        chamber: &Chamber,
-        inspector: &Inspector,
-    ) -> Result<(), Error> {
-        let rules = self.rules.asked_for(&chamber.effective, Site::Destination);
-        let station = Station::new(&rules, &chamber.effective, Site::Destination)
-            .without_hashing()
-            .with_draft(&chamber.memo, &chamber.draft);
-        let station = inspector.station(station);
-        let (report, early) = self.receive_finish(link, chamber, inspector, &station)?;
-        if chamber.streams.load(Ordering::Acquire) != 0 {
-            return Err(Error::Peer("it finished while a stream was open".into()));
-        }
-        let source: SourceReport =
-            serde_json::from_slice(&report).map_err(|_| Error::Peer("its report cannot be read".into()))?;
-        check_report(chamber, &source)?;
-        let mut arrival = chamber.arrival();
-        if source.decision == Decision::Terminate {
-            return self.refuse(link, chamber, &source, Refusal::Source);
-        }
-        let judged = early.and_then(|early| {
-            let judged = self.judge(link, chamber, (inspector, &station), early, &arrival)?;
-            inspector.end()?;
-            Ok(judged)
-        });
-        let (verdict, products) = match judged {
-            Ok(judged) => judged,
-            // Whatever else went wrong is what came of it.
-            Err(error) => match inspector.failure() {
-                Some(lost) => return self.refuse(link, chamber, &source, Refusal::Lost(&lost)),
-                None => return Err(error),
-            },
+        let Judgement { source, mut arrival, verdict, rules } = self.receive_and_judge(link, chamber)?;
+        let by = (&source, &*rules);
+        let (report, products) = match &verdict {
+            Verdict::Source => return self.refuse(link, chamber, by, Refusal::Source),
+            Verdict::Lost(lost) => return self.refuse(link, chamber, by, Refusal::Lost(lost)),
+            Verdict::Judged(report, products) => (report, products),
         };
-        let stop = !verdict.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
-        if verdict.decision == Decision::Terminate || stop {
-            return self.refuse(link, chamber, &source, Refusal::Policy(&verdict));
+        let stop = !report.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
+        if report.decision == Decision::Terminate || stop {
+            return self.refuse(link, chamber, by, Refusal::Policy(report));
         }
         self.ledger.set_state(&chamber.id, state::COMMITTING)?;
-        self.keep(link, chamber, &source, (&verdict, &products), &mut arrival)
-    }
-
-    /// Judges what arrives until the manager says that it has sent everything. Returns what it
-    /// reports, and what is judged so far.
-    fn receive_finish<'c>(
-        &self,
-        link: &mut dyn Link,
-        chamber: &'c Chamber,
-        inspector: &Inspector,
-        station: &Station<'c>,
-    ) -> Result<(Vec<u8>, Judged<Option<Early<'c>>>), Error> {
-        std::thread::scope(|scope| {
-            let judging = scope.spawn(move || self.judge_arriving(chamber, inspector, station));
-            let received = link.receive(&mut Vec::new());
-            chamber.end();
-            // A long file may be in work.
-            while received.is_ok() && !judging.is_finished() {
-                wait(link, &Progress::default());
-            }
-            let early = judging.join().expect("a station does not panic");
-            match received? {
-                Message::Finish { report } => Ok((report, early)),
-                _ => Err(Error::Peer("it sent something else than the end".into())),
-            }
-        })
-    }
-
-    /// Runs the station over what of the chamber is not judged, and judges what is installed. Returns the
-    /// products with it, where rights to them are counted.
-    fn judge<'c>(
-        &self,
-        link: &mut dyn Link,
-        chamber: &'c Chamber,
-        (inspector, station): (&Inspector, &Station<'c>),
-        early: Option<Early<'c>>,
-        arrival: &Arrival,
-    ) -> Judged<(Report, Vec<String>)> {
-        let space = &chamber.hello.space;
-        let disk = arrival.source(space.size(), &self.segments)?;
-        let elsewhere = self.elsewhere(chamber)?;
-        let progress = Progress::default();
-        std::thread::scope(|scope| {
-            let elsewhere = &elsewhere;
-            let mut sinks = vec![NoSink; self.threads];
-            let (disk, progress) = (&disk, &progress);
-            let working = scope.spawn(move || {
-                let early = match early {
-                    Some(early) => early,
-                    None => station.begin(space, inspector.survey(disk, space)?),
-                };
-                let (system, products) =
-                    self.judge_system(chamber, inspector, (disk, early.survey()), elsewhere)?;
-                let station = station.by_name(disk);
-                let mut report = station.finish(disk, early, &mut sinks, progress)?;
-                report.add_system(&system);
-                check_coverage(&report)?;
-                Ok((report, products))
-            });
-            while !working.is_finished() {
-                wait(link, progress);
-            }
-            working.join().expect("a station does not panic")
-        })
-    }
-
-    /// Returns the products of other VMs of the tenant, where rights to them are counted.
-    fn elsewhere(&self, chamber: &Chamber) -> Result<Vec<String>, Error> {
-        if !self.rules.system().has_entitlements() {
-            return Ok(Vec::new());
-        }
-        self.ledger.products_elsewhere(&chamber.tenant, &chamber.hello.vdc, &chamber.hello.vm)
-    }
-
-    /// Judges what is installed on what has arrived, where there is something to compare it with.
-    fn judge_system(
-        &self,
-        chamber: &Chamber,
-        inspector: &Inspector,
-        (disk, survey): (&dyn BlockSource, &Survey),
-        elsewhere: &[String],
-    ) -> Judged<(SystemReport, Vec<String>)> {
-        if self.rules.system().is_empty() {
-            return Ok(Default::default());
-        }
-        let inventory = inspector.inventory(disk, &chamber.hello.space, survey)?;
-        let now = (self.clock)();
-        let (policy, site) = (&chamber.effective, Site::Destination);
-        let report = self.rules.judge_system(&inventory, elsewhere, policy, site, now);
-        let counted = inventory.products.into_iter().filter(|_| self.rules.system().has_entitlements());
-        Ok((report, counted.map(|product| product.name).collect()))
+        self.keep(link, chamber, by, (report, products), &mut arrival)
     }
 
     fn keep(
         &self,
         link: &mut dyn Link,
         chamber: &Chamber,
-        source: &SourceReport,
+        (source, rules): (&SourceReport, &Rules),
         (verdict, products): (&Report, &[String]),
         arrival: &mut Arrival,
     ) -> Result<(), Error> {
@@ -228,8 +91,14 @@ impl Director {
         let end = if withheld { "active-withheld" } else { "active" };
         let decision = verdict.decision.max(source.decision);
         let findings = findings_of(source, Some(verdict));
-        let statement =
-            self.statement(chamber, source, End { state: end, reason: None }, decision, disks, findings);
+        let statement = self.statement(
+            chamber,
+            (source, rules),
+            End { state: end, reason: None },
+            decision,
+            disks,
+            findings,
+        );
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
         let sealing = Sealing {
@@ -265,7 +134,7 @@ impl Director {
         &self,
         link: &mut dyn Link,
         chamber: &Chamber,
-        source: &SourceReport,
+        (source, rules): (&SourceReport, &Rules),
         why: Refusal<'_>,
     ) -> Result<(), Error> {
         let transfer = hex::encode(chamber.id);
@@ -283,7 +152,7 @@ impl Director {
         let disks = disk_records(chamber, source, verdict, &nothing);
         let findings = findings_of(source, verdict);
         let state = end.state.to_owned();
-        let statement = self.statement(chamber, source, end, Decision::Terminate, disks, findings);
+        let statement = self.statement(chamber, (source, rules), end, Decision::Terminate, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;
         self.write_evidence(chamber, &evidence)?;
         link.send(&Message::Sealed { state, evidence }, &[])?;
@@ -293,7 +162,7 @@ impl Director {
     fn statement(
         &self,
         chamber: &Chamber,
-        source: &SourceReport,
+        (source, rules): (&SourceReport, &Rules),
         end: End,
         decision: Decision,
         disks: Vec<Disk>,
@@ -327,13 +196,13 @@ impl Director {
                 sites: Sites { source: hex::encode(hello.key), destination: self.key.public().to_string() },
                 policies: Policies {
                     source: source_policy.unwrap_or_default(),
-                    destination: chamber.site_policy.clone(),
+                    destination: chamber.site_policy_digest.clone(),
                     effective: chamber.effective.digest().to_string(),
                     on_fail: hello.on_fail,
                 },
-                rules: Rules {
+                rules: RuleDigests {
                     source: source.rules.clone(),
-                    destination: format!("blake3:{}", hex::encode(self.rules.digest())),
+                    destination: format!("blake3:{}", hex::encode(rules.digest())),
                 },
                 disks,
                 replays: source.replays.clone(),
@@ -372,16 +241,6 @@ impl Director {
             .map_err(Error::file("write", &path))?;
         keys::sync_parent(&path)
     }
-}
-
-/// Tells the manager that the director is still at work, and waits a little.
-fn wait(link: &mut dyn Link, progress: &Progress) {
-    let done = progress.done.load(Ordering::Relaxed);
-    let total = progress.total.load(Ordering::Relaxed);
-    if link.send(&Message::Working { done, total }, &[]).is_err() {
-        progress.cancel.store(true, Ordering::Relaxed);
-    }
-    std::thread::park_timeout(WORKING_INTERVAL);
 }
 
 /// Records the members of the bundle: what the source says of each, and what was found and kept here.
@@ -443,34 +302,6 @@ fn cleared(arrival: &Arrival, report: &Report) -> Result<Vec<Cleared<Placement>>
         })
     };
     arrival.placements.iter().map(clear).collect()
-}
-
-/// Checks that this site has accounted for every byte (I2), whoever has read it.
-fn check_coverage(report: &Report) -> Result<(), Error> {
-    for member in &report.members {
-        invariant::coverage_sums(&member.coverage)
-            .map_err(|why| Error::damaged("the verdict of this site", why))?;
-    }
-    Ok(())
-}
-
-fn check_report(chamber: &Chamber, source: &SourceReport) -> Result<(), Error> {
-    let fail = |text: String| Err(Error::Peer(text));
-    let members = chamber.hello.space.members();
-    if source.disks.len() != members.len() {
-        return fail("its report is about other disks".into());
-    }
-    for (disk, member) in source.disks.iter().zip(members) {
-        if disk.coverage.total != member.size || invariant::coverage_sums(&disk.coverage).is_err() {
-            return fail(format!("its coverage of {} does not sum to its size", member.id));
-        }
-        let sorted = disk.holes.windows(2).all(|pair| pair[0].extent.end() <= pair[1].extent.offset);
-        let inside = disk.holes.iter().all(|hole| hole.extent.end() <= member.size);
-        if !sorted || !inside {
-            return fail(format!("its hole map of {} overlaps itself or the end", member.id));
-        }
-    }
-    Ok(())
 }
 
 /// Lists and counts what both sites found. The record carries no fingerprints.

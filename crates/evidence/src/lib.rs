@@ -12,10 +12,12 @@
 //! statement, which is the vault's own business.
 #![forbid(unsafe_code)]
 
+mod criteria;
 mod dsse;
 mod report;
 mod statement;
 
+pub use criteria::SignedPolicy;
 pub use dsse::{Envelope, Failure, PublicKey, Signature, SiteKey, decode_payload, seal, unseal, verify};
 pub use report::{SourceDisk, SourceReport, count_key, count_of};
 pub use statement::{

@@ -9,11 +9,13 @@
 //! trust: a director is known by the authority in the [`Identity`] file, not by its host name.
 #![forbid(unsafe_code)]
 
+mod fetch;
 mod identity;
 mod memory;
 mod pairing;
 mod tls;
 
+pub use fetch::FetchError;
 pub use identity::{Authority, Identity, IdentityError};
 pub use memory::{MemoryLink, pair};
 pub use pairing::{PairError, PairingCode, pair_with};

@@ -295,6 +295,11 @@ impl Connector {
         Ok(Self { config: Arc::new(config) })
     }
 
+    pub(crate) fn connection(&self) -> Result<ClientConnection, Error> {
+        let name = ServerName::try_from(DIRECTOR_NAME).expect("a constant DNS name");
+        Ok(ClientConnection::new(Arc::clone(&self.config), name)?)
+    }
+
     /// Connects to `host:port`.
     pub fn connect(&self, address: &str) -> Result<TlsLink, Error> {
         let socket =
@@ -303,8 +308,7 @@ impl Connector {
         // link, the other a twentieth of it. A kernel without it goes on with what it has.
         let _ = rustix::net::sockopt::set_tcp_congestion(&socket, "bbr");
         let socket = prepare(socket)?;
-        let name = ServerName::try_from(DIRECTOR_NAME).expect("a constant DNS name");
-        let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
+        let mut connection = self.connection()?;
         connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));
         let mut link =
             TlsLink::new(Stream::Client(Box::new(StreamOwned::new(connection, socket))), Vec::new());

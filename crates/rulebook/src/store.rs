@@ -137,6 +137,17 @@ impl Store {
         }
     }
 
+    /// Returns a value that changes whenever a rulebook comes or goes. It costs the reading of one small file.
+    pub fn stamp(&self) -> Result<[u8; 32], Error> {
+        let mut hasher = blake3::Hasher::new();
+        for (name, trusted) in self.trusted()? {
+            let here = self.path_of(&name).is_file();
+            // Names have no line breaks.
+            hasher.update(format!("{name}\n{}\n{here}\n", trusted.digest).as_bytes());
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
     /// Opens every rulebook that is here, by name, each with why it may not be used if so.
     pub fn open_all(&self, now: u64) -> Result<Vec<Installed>, Error> {
         let here = self.trusted()?.into_iter().filter(|(name, _)| self.path_of(name).is_file());
@@ -190,7 +201,8 @@ impl Store {
         Ok((book, key))
     }
 
-    fn path_of(&self, name: &str) -> PathBuf {
+    /// Returns where the rulebook of a name is, if it is here.
+    pub fn path_of(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.rulebook"))
     }
 

@@ -55,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "checks",
             "transfer",
             "link",
+            "rulebook",
             "jail",
             "console",
         ],

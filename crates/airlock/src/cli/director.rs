@@ -32,8 +32,27 @@ pub(crate) struct DirectorArgs {
 /// What is done with a director that does not run.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirectorVerb {
+    /// Judge what is kept by the rules and policies of today, and say what would be refused; nothing is changed.
+    Recheck(RecheckArgs),
     /// Make a token of the provider, good for everything that the REST API does.
     Token(TokenArgs),
+}
+
+/// Flags of `director recheck`.
+#[derive(Debug, Args)]
+pub(crate) struct RecheckArgs {
+    /// The director's directory. It must not run.
+    #[arg(long, value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: PathBuf,
+    /// What it inspects with.
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Threads that inspect.
+    #[arg(long, value_name = "N", env = "AIRLOCK_THREADS")]
+    pub(crate) threads: Option<usize>,
+    /// Touch what is kept in this process, and not in a jailed one.
+    #[arg(long, env = "AIRLOCK_NO_JAIL")]
+    pub(crate) no_jail: bool,
 }
 
 /// Flags of `director token`.

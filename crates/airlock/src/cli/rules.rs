@@ -21,6 +21,8 @@ pub(crate) enum RulesVerb {
     Import(ImportArgs),
     /// Say whether a rulebook would be imported; nothing is.
     Verify(VerifyRulesArgs),
+    /// Fetch the rulebooks that a director offers, and import them.
+    Fetch(FetchRulesArgs),
     /// Make a list of keyed hashes of the values of a table, by which they are found again as exact data. No
     /// value stands in it.
     Edm(EdmArgs),
@@ -105,6 +107,30 @@ pub(crate) struct BuildRulesArgs {
     /// The rulebook to write.
     #[arg(long, value_name = "FILE")]
     pub(crate) to: PathBuf,
+}
+
+/// A director, and how it knows this site.
+#[derive(Debug, Args)]
+pub(crate) struct DirectorSiteArgs {
+    /// The director, as HOST:PORT or airlock://HOST:PORT/VDC.
+    pub(crate) director: String,
+    /// The identity file that the director's operator handed over, or that `airlock pair` wrote.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_IDENTITY")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+/// Flags of `rules fetch`.
+#[derive(Debug, Args)]
+pub(crate) struct FetchRulesArgs {
+    /// The director.
+    #[command(flatten)]
+    pub(crate) director: DirectorSiteArgs,
+    /// The publisher's key, for names that are new here (64 hexadecimal digits).
+    #[arg(long, value_name = "KEY", env = "AIRLOCK_PUBLISHER_KEY")]
+    pub(crate) key: Option<String>,
+    /// Whose rulebooks.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 /// Flags of `rules edm`.

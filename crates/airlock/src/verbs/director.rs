@@ -1,10 +1,12 @@
 //! `airlock director`.
 
 use super::Context;
-use crate::cli::{DirectorArgs, DirectorVerb, Format, TokenArgs};
+use crate::cli::{DirectorArgs, DirectorVerb, Format, RuleArgs, TokenArgs};
 use crate::failure::{Code, Failure};
 use crate::{output, site, stats};
-use airlock_director::{Config, Director, Server};
+use airlock_checks::Rules;
+use airlock_director::{Config, Director, Renew, Server};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,16 +16,19 @@ const NOT_JAILED: &str = "warning: --no-jail: hostile disks are parsed by the pr
 
 /// Runs the verb.
 pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure> {
-    if let Some(DirectorVerb::Token(args)) = &args.verb {
-        return token(context, args);
+    match &args.verb {
+        Some(DirectorVerb::Token(args)) => return token(context, args),
+        Some(DirectorVerb::Recheck(args)) => return super::recheck::run(context, args),
+        None => {}
     }
     let data = args.data.clone().ok_or_else(|| Failure::new(Code::Usage, "--data DIR is needed"))?;
     let (_, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
     let rules = site::rules(&args.rules, &data)?;
     let threads = args.threads.unwrap_or_else(stats::processors);
     let worker = (!args.no_jail).then(super::worker::config);
-    let config = Config { directory: data, policy_yaml, rules, threads, clock: stats::now, worker };
-    let director = Director::open(config)?;
+    let config = Config { directory: data.clone(), policy_yaml, rules, threads, clock: stats::now, worker };
+    let renewing = FromFlags { rules: args.rules.clone(), data };
+    let director = Director::open(config)?.renewing(Box::new(renewing));
     // Now, and not when the first VM arrives.
     director.try_worker().map_err(|error| Failure::from(error).hint(NO_JAIL))?;
     if args.no_jail {
@@ -53,6 +58,19 @@ pub(crate) fn run(context: Context, args: &DirectorArgs) -> Result<Code, Failure
     server.run(&stop)?;
     output::note("stopped; unfinished transfers can be resumed");
     Ok(Code::Clean)
+}
+
+/// Puts the rules together as the flags of the director said.
+#[derive(Debug)]
+struct FromFlags {
+    rules: RuleArgs,
+    data: PathBuf,
+}
+
+impl Renew for FromFlags {
+    fn renew(&self) -> Result<Arc<Rules>, String> {
+        site::rules(&self.rules, &self.data).map_err(|failure| failure.text)
+    }
 }
 
 fn token(context: Context, args: &TokenArgs) -> Result<Code, Failure> {

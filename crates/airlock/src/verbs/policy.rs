@@ -10,6 +10,7 @@ use airlock_policy::{DEFAULT_YAML, Document, Effective, Pattern};
 pub(crate) fn run(context: Context, args: &PolicyArgs) -> Result<Code, Failure> {
     match &args.verb {
         PolicyVerb::Init => output::print(DEFAULT_YAML)?,
+        PolicyVerb::Fetch(args) => return super::fetch::policy(context, args),
         PolicyVerb::Explain(args) => return super::explain::run(context, args),
         PolicyVerb::Schema => {
             let schema = serde_json::to_string_pretty(&Document::schema());

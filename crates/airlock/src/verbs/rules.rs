@@ -25,6 +25,7 @@ pub(crate) fn run(context: Context, args: &RulesArgs) -> Result<Code, Failure> {
                 .hint("feeds are imported into a file: --to FILE")),
         },
         RulesVerb::Verify(args) => verify(context, args),
+        RulesVerb::Fetch(args) => super::fetch::rules(context, args),
         RulesVerb::Edm(args) => super::edm::run(context, args),
         RulesVerb::Fingerprints(args) => super::fingerprints::run(context, args),
         RulesVerb::Build(args) => build(context, args),
@@ -32,14 +33,14 @@ pub(crate) fn run(context: Context, args: &RulesArgs) -> Result<Code, Failure> {
     }
 }
 
-fn store(args: &StoreArgs) -> Result<Store, Failure> {
+pub(crate) fn store(args: &StoreArgs) -> Result<Store, Failure> {
     match &args.data {
         Some(data) => Ok(site::store(data)),
         None => site::home().map(|home| site::store(&home)),
     }
 }
 
-fn key(text: Option<&str>) -> Result<Option<PublicKey>, Failure> {
+pub(crate) fn key(text: Option<&str>) -> Result<Option<PublicKey>, Failure> {
     let parse = |text: &str| {
         let wrong = || format!("{text:?} is no key: it needs 64 hexadecimal digits");
         PublicKey::parse(text).ok_or_else(|| Failure::new(Code::Usage, wrong()))
@@ -48,7 +49,7 @@ fn key(text: Option<&str>) -> Result<Option<PublicKey>, Failure> {
 }
 
 /// What is said of a rulebook that is not let in.
-fn refused(error: &Error) -> Failure {
+pub(crate) fn refused(error: &Error) -> Failure {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Failure::of(Code::NotFound, error)

@@ -129,16 +129,22 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
 }
 
 fn parse_destination(text: &str) -> Result<Destination, Failure> {
-    let Some(rest) = text.strip_prefix("airlock://") else {
+    if !text.starts_with("airlock://") {
         return Ok(Destination::Directory(PathBuf::from(text)));
-    };
+    }
+    parse_director(text).map(|(address, vdc)| Destination::Remote { address, vdc })
+}
+
+/// Reads `airlock://HOST:PORT/VDC`, of which only host and port are needed.
+pub(crate) fn parse_director(text: &str) -> Result<(String, String), Failure> {
+    let rest = text.strip_prefix("airlock://").unwrap_or(text);
     let (address, vdc) = rest.split_once('/').unwrap_or((rest, DEFAULT_VDC));
     if address.is_empty() || !address.contains(':') {
         let text = format!("{text:?} names no host and port");
         return Err(Failure::new(Code::Usage, text).hint("write airlock://HOST:PORT/VDC"));
     }
     let vdc = if vdc.is_empty() { DEFAULT_VDC } else { vdc };
-    Ok(Destination::Remote { address: address.to_owned(), vdc: vdc.to_owned() })
+    Ok((address.to_owned(), vdc.to_owned()))
 }
 
 fn default_name(source: &Source) -> String {

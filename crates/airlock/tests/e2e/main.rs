@@ -5,6 +5,7 @@
 
 mod bundle;
 mod content;
+mod criteria;
 mod demo;
 mod doctor;
 mod errors;

@@ -1,6 +1,6 @@
 //! The description of the interface, made from the types and the handlers.
 
-use super::{credentials, events, tenants, transfers};
+use super::{credentials, criteria, events, tenants, transfers};
 use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -23,7 +23,8 @@ use utoipa::{Modify, OpenApi};
         credentials::create_pairing, credentials::pair,
         transfers::list_transfers, transfers::get_transfer, transfers::pause_transfer,
         transfers::resume_transfer, transfers::cancel_transfer, transfers::get_evidence,
-        transfers::list_vms, transfers::get_vm, transfers::delete_vm, transfers::list_rules,
+        transfers::list_vms, transfers::get_vm, transfers::delete_vm,
+        criteria::list_rules, criteria::get_rulebook, criteria::get_criteria,
         events::watch_events, get_document,
     ),
     modifiers(&Bearer),

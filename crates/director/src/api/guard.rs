@@ -48,6 +48,14 @@ impl Asker {
         }
     }
 
+    /// Returns the tenant whose VMs the asker may move or look at; of all, for the provider (nothing).
+    pub(crate) fn site(&self) -> Result<Option<String>, Problem> {
+        match &self.credential.tenant {
+            Some(tenant) if self.has(Scope::Transfer) => Ok(Some(tenant.clone())),
+            _ => self.viewer(),
+        }
+    }
+
     /// Returns whose things the asker may change.
     pub(crate) fn admin(&self) -> Result<Option<String>, Problem> {
         match &self.credential.tenant {

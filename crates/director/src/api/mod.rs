@@ -5,6 +5,7 @@
 //! does not find what is not there.
 
 mod credentials;
+mod criteria;
 mod document;
 mod events;
 mod guard;
@@ -136,7 +137,9 @@ pub(crate) fn router(director: &Arc<Director>, fingerprint: String) -> Router {
         .route("/transfers/{id}/evidence", get(transfers::get_evidence))
         .route("/vms", get(transfers::list_vms))
         .route("/vms/{id}", get(transfers::get_vm).delete(transfers::delete_vm))
-        .route("/rules", get(transfers::list_rules))
+        .route("/rules", get(criteria::list_rules))
+        .route("/rules/{name}", get(criteria::get_rulebook))
+        .route("/criteria", get(criteria::get_criteria))
         .route("/events", get(events::watch_events))
         .route_layer(from_fn_with_state(Arc::clone(&api), guard::repeated))
         .route_layer(from_fn_with_state(Arc::clone(&api), guard::known));

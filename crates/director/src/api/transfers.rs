@@ -1,4 +1,4 @@
-//! Transfers, their evidence, the VMs that they brought, and the rules that they were judged by.
+//! Transfers, their evidence, and the VMs that they brought.
 
 use super::{Asker, Id, Shared, list};
 use crate::desk::{Transfer, Vm};
@@ -9,25 +9,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// What the director inspects with.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RulesInForce {
-    /// Stands for all of it, as in evidence.
-    digest: String,
-    /// The rulebooks that are in it beside the built-in rules.
-    books: Vec<RulebookInForce>,
-}
-
-/// A rulebook.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RulebookInForce {
-    name: String,
-    version: u64,
-    digest: String,
-}
 
 /// Lists transfers.
 #[utoipa::path(get, path = "/api/v1/transfers", tag = "transfers", params(PageQuery),
@@ -145,22 +126,4 @@ pub(super) async fn delete_vm(
     let admin = asker.admin()?;
     api.run(move |director| director.delete_vm(admin.as_deref(), &id)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Shows what the director inspects with.
-#[utoipa::path(get, path = "/api/v1/rules", tag = "policies",
-    responses((status = 200, body = RulesInForce), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn list_rules(
-    State(api): State<Shared>,
-    asker: Asker,
-) -> Result<Json<RulesInForce>, Problem> {
-    asker.viewer()?;
-    let rules = &api.director.rules;
-    let books = rules.books().iter().map(|book| RulebookInForce {
-        name: book.name.clone(),
-        version: book.version,
-        digest: format!("blake3:{}", hex::encode(book.digest)),
-    });
-    let digest = format!("blake3:{}", hex::encode(rules.digest()));
-    Ok(Json(RulesInForce { digest, books: books.collect() }))
 }
