@@ -15,7 +15,6 @@ use airlock_policy::{DEFAULT_YAML, Document};
 use airlock_rulebook::{Installed, Kind, Rulebook, Store};
 use airlock_vulnerability::Index;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -61,16 +60,19 @@ fn own_key(home: &Path, name: &str) -> Result<Zeroizing<[u8; 32]>, Failure> {
     }
     std::fs::create_dir_all(home).map_err(|error| Failure::io("create", home, &error))?;
     let key = new_key()?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options
-        .open(&path)
-        .and_then(|mut file| {
-            file.write_all(format!("{}\n", hex::encode(*key)).as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(|error| Failure::io("write key", &path, &error))?;
-    Ok(key)
+    // Whole or not there at all, for others who look at the same time; only its owner can read it.
+    let written = tempfile::NamedTempFile::new_in(home).and_then(|mut file| {
+        file.write_all(format!("{}\n", hex::encode(*key)).as_bytes())?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    });
+    let file = written.map_err(|error| Failure::io("write key", &path, &error))?;
+    match file.persist_noclobber(&path) {
+        Ok(_) => Ok(key),
+        // Somebody else was first.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => read_key(&path),
+        Err(error) => Err(Failure::io("write key", &path, &error.error)),
+    }
 }
 
 /// Returns the signing key of this site.

@@ -156,3 +156,14 @@ fn a_full_destination_says_so() {
         assert!(ran.err.contains(part), "no {part:?} in {}", ran.err);
     }
 }
+
+/// Runs that make the keys of a site at the same time all get the same ones.
+#[test]
+fn the_first_runs_of_a_site_may_be_many_at_once() {
+    let bench = Bench::new();
+    let keys: Vec<String> = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..16).map(|_| scope.spawn(|| bench.airlock("key").expect(0).out)).collect();
+        runs.into_iter().map(|run| run.join().expect("it runs")).collect()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
