@@ -47,18 +47,25 @@ mod base64;
 mod binhex;
 mod cab;
 mod carve;
+mod closed;
 mod compressed;
 mod cpio;
+mod dump;
+mod ebcdic;
+mod embedded;
+mod escapes;
 mod gzip;
 mod hex;
 mod layer;
 mod limits;
+mod lzw;
 mod made;
 mod mail;
 mod ole;
 mod pdf;
 mod quoted;
 mod rewrite;
+mod rpm;
 mod rtf;
 mod runs;
 mod sniff;
@@ -67,6 +74,7 @@ mod sqlite;
 mod stream;
 mod tar;
 mod utf32;
+mod uuencode;
 mod walk;
 mod xml;
 mod zip;
@@ -82,7 +90,7 @@ use airlock_model::Reason;
 use std::collections::BTreeSet;
 
 /// Changes whenever other layers are opened, or other limits are met.
-pub const VERSION: &str = "airlock.decode/3";
+pub const VERSION: &str = "airlock.decode/4";
 
 /// Returns whether content that begins with `head`, its first [`HEAD_BYTES`] or all of it, can be
 /// opened.

@@ -4,10 +4,15 @@
 //! in every [`STRIDE`] are enough to find them: text has a blank every few bytes, and what is
 //! binary seldom has sixteen letters in a row.
 
+#[cfg(test)]
+mod pieces;
+
 use crate::base64::{Base64, Breaks, value_of};
+use crate::embedded::{self, Places};
 use crate::hex::{self, Hex};
 use crate::layer::{Relation, Sink};
 use crate::limits::Limits;
+use crate::sniff::HEAD_BYTES;
 use crate::source::{Cursor, ReadAt, bytes_at};
 use crate::stream::Stream;
 use crate::walk::Walk;
@@ -119,6 +124,10 @@ pub struct Runs<'s> {
     over: u64,
     /// Places of runs that lie in more than one piece, and where those before them were over.
     late: Vec<(u64, u64)>,
+    /// Places where containers may begin.
+    embedded: Places,
+    /// The last bytes that passed, for signatures.
+    seam: Vec<u8>,
 }
 
 impl std::fmt::Debug for Runs<'_> {
@@ -131,7 +140,18 @@ impl<'s> Runs<'s> {
     /// Opens runs within these limits.
     pub fn new(limits: &Limits, sink: &'s mut dyn Sink) -> Self {
         let walk = Walk::new(limits, sink);
-        Self { walk, tail: Vec::new(), at: 0, begun: 0, next: 0, open: None, over: 0, late: Vec::new() }
+        Self {
+            walk,
+            tail: Vec::new(),
+            at: 0,
+            begun: 0,
+            next: 0,
+            open: None,
+            over: 0,
+            late: Vec::new(),
+            embedded: Places::default(),
+            seam: Vec::new(),
+        }
     }
 
     /// Looks at the bytes of the content from `at` on, and opens the runs within them. What lies
@@ -141,7 +161,10 @@ impl<'s> Runs<'s> {
             self.end_stretch();
             (self.at, self.begun, self.next, self.open) = (at, at, at.next_multiple_of(wide(STRIDE)), None);
             self.tail.clear();
+            self.seam.clear();
         }
+        self.embedded.look(at, piece, &self.seam);
+        self.keep_seam(piece);
         let end = at.saturating_add(wide(piece.len()));
         if let Some(course) = self.open {
             self.pass(course, at, piece);
@@ -177,13 +200,14 @@ impl<'s> Runs<'s> {
         self.at = end;
     }
 
-    /// Ends the content. Returns whether runs are left that need it once more.
+    /// Ends the content. Returns whether there is something that needs it once more.
     pub fn end(&mut self) -> bool {
         self.end_stretch();
-        !self.late.is_empty()
+        !self.late.is_empty() || !self.embedded.is_empty()
     }
 
-    /// Opens the runs that lay in more than one piece, and returns why not everything was opened.
+    /// Opens the runs that lay in more than one piece and the containers in the middle of the content, and returns
+    /// why not everything was opened.
     pub fn finish(mut self, source: &mut dyn ReadAt) -> BTreeSet<Reason> {
         self.end_stretch();
         for &(place, floor) in &self.late {
@@ -196,7 +220,16 @@ impl<'s> Runs<'s> {
             let mut stream = Stream::shown(&self.walk, Box::new(Cursor::new(&mut *source, start, end)));
             run.open(&self.walk, (0, start), &mut stream);
         }
+        self.walk.rebase(0);
+        self.embedded.open(&self.walk, source);
         self.walk.into_reasons()
+    }
+
+    /// Keeps the last bytes for signatures that go on in the next piece.
+    fn keep_seam(&mut self, piece: &[u8]) {
+        let from = piece.len().saturating_sub(embedded::SEAM);
+        self.seam.extend_from_slice(piece.get(from..).unwrap_or_default());
+        self.seam.drain(..self.seam.len().saturating_sub(embedded::SEAM));
     }
 
     /// Takes note that a run goes on from `first`, where `rest` begins.
@@ -274,14 +307,35 @@ impl<'s> Runs<'s> {
 }
 
 /// Opens every run in a stream, up to its end.
-pub(crate) fn search(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
+pub(crate) fn search<'s>(walk: &Walk<'s>, stream: &mut Stream<'_, 's>) {
+    // What stands at the beginning was looked at.
+    let mut stream_begun = false;
     loop {
         let piece = stream.peek(PIECE_BYTES);
         if piece.is_empty() {
             return;
         }
         let whole = piece.len() < PIECE_BYTES;
-        if let Some(Found { start, run, .. }) = next_run(piece, 0, 0) {
+        let run = next_run(piece, 0, 0);
+        let before = run.as_ref().map_or(piece.len(), |found| found.start);
+        let containers = embedded::places(piece.get(..before).unwrap_or(piece));
+        let container = containers.filter(|place| stream_begun || *place > 0).find(|place| {
+            let head = piece.get(*place..).unwrap_or_default();
+            let cut = head.len() < HEAD_BYTES && !whole;
+            cut || embedded::kind(head.get(..HEAD_BYTES).unwrap_or(head)).is_some()
+        });
+        if let Some(place) = container {
+            stream.take(place);
+            let at = stream.position();
+            if let Some(kind) = embedded::kind(stream.peek(HEAD_BYTES)) {
+                walk.enter_here(kind, stream);
+            }
+            stream_begun = true;
+            // Whatever it was, the signature is passed over.
+            if stream.position() == at {
+                stream.skip(1);
+            }
+        } else if let Some(Found { start, run, .. }) = run {
             stream.take(start);
             let (depth, at) = (stream.depth(), stream.position());
             run.open(walk, (depth, at), &mut *stream);
@@ -292,6 +346,7 @@ pub(crate) fn search(walk: &Walk<'_>, stream: &mut Stream<'_, '_>) {
         } else {
             let taken = piece.len().saturating_sub(if whole { 0 } else { KEPT });
             stream.take(taken);
+            stream_begun = true;
         }
     }
 }
@@ -477,89 +532,6 @@ mod restless {
             "TG9yZW0gaXBzdW0gZG9sb3Igc2l0IGFtZXQsIGNvbnNlY3RldHVyIGFkaXBp",
         ] {
             assert!(judge(text.as_bytes()).is_some(), "{text}");
-        }
-    }
-}
-
-#[cfg(test)]
-mod pieces {
-    use super::*;
-    use crate::layer::Layer;
-    use proptest::prelude::*;
-
-    /// Every layer: what it is, where it begins, and its bytes.
-    #[derive(Default)]
-    struct Seen {
-        layers: Vec<(String, u64, Vec<u8>)>,
-        open: Vec<usize>,
-    }
-
-    impl Sink for Seen {
-        fn open(&mut self, layer: &Layer<'_>) {
-            self.open.push(self.layers.len());
-            self.layers.push((layer.name.to_owned(), layer.at, Vec::new()));
-        }
-
-        fn feed(&mut self, depth: usize, bytes: &[u8]) {
-            self.layers[self.open[depth - 1]].2.extend_from_slice(bytes);
-        }
-
-        fn close(&mut self) {
-            self.open.pop();
-        }
-    }
-
-    /// What is opened in content that comes in pieces of these lengths.
-    fn seen(content: &[u8], lengths: &[usize]) -> Vec<(String, u64, Vec<u8>)> {
-        let mut seen = Seen::default();
-        let mut runs = Runs::new(&Limits::for_file(0), &mut seen);
-        let mut rest = content;
-        for length in lengths.iter().chain([&usize::MAX]) {
-            let at = wide(content.len() - rest.len());
-            let (piece, behind) = rest.split_at((*length).min(rest.len()));
-            runs.look(at, piece);
-            rest = behind;
-        }
-        runs.end();
-        assert!(runs.finish(&mut &*content).is_empty());
-        seen.layers.sort();
-        seen.layers
-    }
-
-    fn content() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
-            "[A-Za-z0-9+/]{1,300}={0,2}".prop_map(String::into_bytes),
-            "([A-Za-z0-9+/]{76}\n){1,8}[A-Za-z0-9+/]{0,75}==\n".prop_map(String::into_bytes),
-            "(  [A-Za-z0-9+/]{64}\n){1,80}".prop_map(String::into_bytes),
-            "[0-9a-f]{64,200}\n".prop_map(String::into_bytes),
-            "([0-9a-f]{32}\n){1,9}".prop_map(String::into_bytes),
-            "[ -~\n]{0,80}".prop_map(String::into_bytes),
-            proptest::collection::vec(any::<u8>(), 0..200),
-        ];
-        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(500))]
-
-        #[test]
-        fn runs_are_the_same_in_any_pieces(
-            content in content(),
-            lengths in proptest::collection::vec(prop_oneof![0_usize..6, 0_usize..300], 0..60),
-        ) {
-            prop_assert_eq!(seen(&content, &lengths), seen(&content, &[]));
-        }
-    }
-
-    #[test]
-    fn a_run_in_two_pieces_is_opened_once() {
-        let line = "TG9yZW0gaXBzdW0gZG9sb3Igc2l0IGFtZXQsIGNvbnNlY3RldHVyIGFkaXBpc2NpbmcgZWxpdA==";
-        let content = format!("{:>100}\n{line}\n\n{:>200}\n{line}\n", "one:", "two:");
-        for cut in 0..content.len() {
-            let found = seen(content.as_bytes(), &[cut]);
-            let text: Vec<_> =
-                found.iter().map(|(name, at, bytes)| (name.as_str(), *at, bytes.len())).collect();
-            assert_eq!(text, [("base64", 101, 55), ("base64", 380, 55)], "{cut}");
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Tells from its first bytes what content is.
 
-use crate::{binhex, cab, cpio, gzip, mail, ole, pdf, rtf, sqlite, utf32, xml};
+use crate::escapes::{self, Style};
+use crate::{
+    binhex, cab, closed, cpio, dump, ebcdic, gzip, lzw, mail, ole, pdf, rpm, rtf, sqlite, utf32, uuencode,
+    xml,
+};
+use airlock_model::Reason;
 use airlock_model::field::{be32, le32, le64};
 
 /// Bytes of the beginning of a layer that are looked at.
@@ -57,8 +62,20 @@ pub(crate) enum Kind {
     SqliteLog,
     /// Nearly every character outside of words is percent-encoded.
     Percent,
-    /// A container that is known and not opened.
-    Closed,
+    /// What `compress` wrote.
+    Lzw,
+    /// What `uuencode` wrote.
+    Uuencode,
+    /// A package of RPM.
+    Rpm,
+    /// Text in EBCDIC.
+    Ebcdic,
+    /// Characters that are spelled by their numbers.
+    Escapes(Style),
+    /// A dump of bytes.
+    Dump,
+    /// A container that is known and not opened, and why.
+    Closed(Reason),
 }
 
 impl Kind {
@@ -67,22 +84,6 @@ impl Kind {
         matches!(self, Self::Zip | Self::Pdf | Self::Sqlite | Self::SqliteLog | Self::Cab | Self::Ole)
     }
 }
-
-/// Containers that are recognised and not opened: 7z, RAR (both formats),
-/// ARJ, ACE, LHA and zoo archives, `InstallShield` cabinets, `WIM` images, `StuffIt`.
-const CLOSED: &[(usize, &[u8])] = &[
-    (0, b"7z\xbc\xaf\x27\x1c"),
-    (0, b"Rar!\x1a\x07"),
-    (7, b"**ACE**"),
-    (2, b"-lh5-"),
-    (2, b"-lh6-"),
-    (2, b"-lh7-"),
-    (20, b"\xdc\xa7\xc4\xfd"),
-    (0, b"ISc("),
-    (0, b"MSWIM\0\0\0"),
-    (0, b"StuffIt (c)"),
-    (0, b"SIT!"),
-];
 
 /// Returns what content that begins with `head` can be opened as. `depth` is 0 for a file.
 pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
@@ -110,18 +111,30 @@ pub(crate) fn sniff(head: &[u8], depth: usize) -> Option<Kind> {
         b'0' | 0xc7 if cpio::is_header(head) => return Some(Kind::Cpio),
         b'(' if head.starts_with(binhex::MAGIC) => return Some(Kind::Binhex),
         0x21 if head.starts_with(b"!<arch>\n") => return Some(Kind::Ar),
+        0x1f if lzw::is_header(head) => return Some(Kind::Lzw),
+        0xed if head.starts_with(rpm::MAGIC) => return Some(Kind::Rpm),
+        b'b' if uuencode::is_header(head) => return Some(Kind::Uuencode),
         _ => {}
     }
-    if CLOSED.iter().any(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))) {
-        return Some(Kind::Closed);
+    if let Some(reason) = closed::reason(head) {
+        return Some(Kind::Closed(reason));
     }
     if crate::tar::is_header(head) {
         return Some(Kind::Tar);
     }
-    match utf32::order_of(head) {
-        Some(big) => Some(if big { Kind::Utf32Be } else { Kind::Utf32Le }),
-        None => is_percent(head).then_some(Kind::Percent),
+    if let Some(big) = utf32::order_of(head) {
+        return Some(if big { Kind::Utf32Be } else { Kind::Utf32Le });
     }
+    if is_percent(head) {
+        return Some(Kind::Percent);
+    }
+    if dump::is_dump(head) {
+        return Some(Kind::Dump);
+    }
+    if ebcdic::is_text(head) {
+        return Some(Kind::Ebcdic);
+    }
+    escapes::style_of(head).map(Kind::Escapes)
 }
 
 /// Whether at least one byte in sixteen is a percent sign with two hexadecimal digits behind it.
@@ -190,7 +203,7 @@ mod tests {
         check(b"(\xb5/\xfdmore", Some(Kind::Zstd));
         check(b"\x50\x2a\x4d\x18\0\0\0\0", Some(Kind::Zstd));
         check(b"xylophone", None);
-        check(b"7z\xbc\xaf\x27\x1c\0\x04", Some(Kind::Closed));
+        check(b"7z\xbc\xaf\x27\x1c\0\x04", Some(Kind::Closed(Reason::Unsupported)));
         check(b"just a text, ", None);
     }
 }

@@ -8,8 +8,10 @@ use crate::sniff::{HEAD_BYTES, Kind, sniff};
 use crate::source::{Cursor, ReadAt};
 use crate::stream::Stream;
 
+use crate::escapes::{self, Style};
 use crate::{
-    ar, binhex, cab, compressed, cpio, gzip, mail, ole, pdf, quoted, rtf, runs, sqlite, tar, utf32, xml, zip,
+    ar, binhex, cab, compressed, cpio, dump, ebcdic, gzip, lzw, mail, ole, pdf, quoted, rpm, rtf, runs,
+    sqlite, tar, utf32, uuencode, xml, zip,
 };
 use airlock_model::Reason;
 use std::cell::{Cell, RefCell};
@@ -44,6 +46,11 @@ impl<'s> Walk<'s> {
             memory_left_kib: Cell::new(limits.memory_kib),
             reasons: RefCell::new(BTreeSet::new()),
         }
+    }
+
+    /// Whether what is in a layer is opened.
+    pub(crate) fn opens_containers(&self) -> bool {
+        self.containers
     }
 
     pub(crate) fn into_reasons(self) -> BTreeSet<Reason> {
@@ -144,6 +151,11 @@ impl<'s> Walk<'s> {
             self.note(Reason::Unsupported);
             return;
         }
+        self.enter_kind(kind, stream);
+    }
+
+    fn enter_kind(&self, kind: Kind, stream: &mut Stream<'_, 's>) {
+        let depth = stream.depth();
         if kind.in_any_order() {
             let room = self.spool_left.get();
             let spooled = stream.spool(room);
@@ -158,7 +170,27 @@ impl<'s> Walk<'s> {
         }
     }
 
-    fn enter_stream(&self, kind: Kind, stream: &mut Stream<'_, 's>) {
+    /// Opens what may have been cut or written over: that it is damaged is not said.
+    pub(crate) fn forgiving<T>(&self, kind: Kind, open: impl FnOnce() -> T) -> T {
+        let known = self.reasons.borrow().contains(&Reason::Unsupported) || matches!(kind, Kind::Closed(_));
+        let opened = open();
+        if !known {
+            self.reasons.borrow_mut().remove(&Reason::Unsupported);
+        }
+        opened
+    }
+
+    /// Opens a container that begins where the stream is.
+    pub(crate) fn enter_here(&self, kind: Kind, stream: &mut Stream<'_, 's>) {
+        if !self.containers {
+            self.note(Reason::Unsupported);
+            stream.skip(1);
+            return;
+        }
+        self.forgiving(kind, || self.enter_kind(kind, stream));
+    }
+
+    pub(crate) fn enter_stream(&self, kind: Kind, stream: &mut Stream<'_, 's>) {
         match kind {
             Kind::Gzip => gzip::open_gzip(self, stream),
             Kind::Zlib => gzip::open_zlib(self, stream),
@@ -172,6 +204,17 @@ impl<'s> Walk<'s> {
             Kind::Mail => mail::open(self, stream),
             Kind::Markup => xml::open(self, stream),
             Kind::Percent => self.rewrite("percent", stream, |stream| Box::new(quoted::percent(stream))),
+            Kind::Escapes(Style::Quoted) => {
+                self.rewrite("quoted-printable", stream, |stream| Box::new(quoted::printable(stream)));
+            }
+            Kind::Escapes(style) => {
+                self.rewrite(style.name(), stream, |stream| Box::new(escapes::text(stream, style)));
+            }
+            Kind::Ebcdic => self.rewrite("ebcdic", stream, |stream| Box::new(ebcdic::text(stream))),
+            Kind::Dump => self.decode("hexdump", stream, |stream| Box::new(dump::bytes(stream))),
+            Kind::Lzw => self.decode("compress", stream, |stream| Box::new(lzw::Lzw::new(stream))),
+            Kind::Uuencode => uuencode::open(self, stream),
+            Kind::Rpm => rpm::open(self, stream),
             Kind::Rtf => self.rewrite("text", stream, |stream| Box::new(rtf::text(stream))),
             Kind::Utf32Le => self.rewrite("utf-32", stream, |stream| Box::new(utf32::text(stream, false))),
             Kind::Utf32Be => self.rewrite("utf-32", stream, |stream| Box::new(utf32::text(stream, true))),
@@ -182,7 +225,7 @@ impl<'s> Walk<'s> {
             | Kind::Cab
             | Kind::Ole
             | Kind::Deflate64 => {}
-            Kind::Closed => self.note(Reason::Unsupported),
+            Kind::Closed(reason) => self.note(reason),
         }
     }
 
@@ -197,7 +240,18 @@ impl<'s> Walk<'s> {
         self.open(depth, (name, at), Relation::Rewritten, read(stream));
     }
 
-    fn enter_source(&self, kind: Kind, depth: usize, source: &mut dyn ReadAt) {
+    /// Opens what a layer unpacks to.
+    fn decode<'m, 'a>(
+        &self,
+        name: &str,
+        stream: &'m mut Stream<'a, 's>,
+        read: impl FnOnce(&'m mut Stream<'a, 's>) -> Box<dyn Read + 'm>,
+    ) {
+        let (depth, at) = (stream.depth(), stream.position());
+        self.open(depth, (name, at), Relation::Decoded, read(stream));
+    }
+
+    pub(crate) fn enter_source(&self, kind: Kind, depth: usize, source: &mut dyn ReadAt) {
         match kind {
             Kind::Pdf => pdf::open(self, depth, source),
             Kind::Sqlite => sqlite::open(self, depth, source),

@@ -9,6 +9,7 @@ mod criteria;
 mod demo;
 mod doctor;
 mod errors;
+mod evasion;
 mod help;
 mod inventory;
 mod jail;

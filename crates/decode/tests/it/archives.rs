@@ -90,8 +90,7 @@ fn every_method_of_zip_is_read() {
         let file = sh(path, &format!("rm -f x.zip; zip -q {options} x.zip 'a b.txt'; cat x.zip"), b"");
         assert!(layer(&file, "zip:a b.txt") == text(50_000), "{options}");
         let behind = [b"#!/bin/sh\n exit 0\n".as_slice(), &file].concat();
-        let (layers, _) = layers(&behind);
-        assert_eq!(layers.len(), 0, "a program in front hides its beginning");
+        assert!(layer(&behind, "zip:a b.txt") == text(50_000), "behind a program, {options}");
     }
     let streamed = sh(path, "cat 'a b.txt' | zip -q - - | cat", b"");
     assert!(layer(&streamed, "zip:-") == text(50_000));
