@@ -19,6 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+/// Most extents of a transfer. Each takes some 130 bytes of memory here, and as few as three on the wire:
+/// without a limit, whoever may transfer could use up all of it.
+const EXTENTS_MAX: usize = 16 << 20;
+
 /// A transfer that a manager is connected for.
 #[derive(Debug)]
 pub(crate) struct Chamber {
@@ -61,6 +65,8 @@ pub(crate) struct Chamber {
 pub(crate) struct Content {
     chunks: Vec<Stored>,
     by_id: HashMap<ChunkId, u32>,
+    /// Extents that were ever placed.
+    extents: usize,
     /// By first offset. Offered again, a placement replaces what was there.
     placements: BTreeMap<u64, Placement>,
     /// The same, for judging before the end.
@@ -94,7 +100,14 @@ impl Content {
 
     /// Places chunks that have arrived. Fails if one is neither new nor known.
     pub(crate) fn place(&mut self, arrived: Vec<Arrived>) -> Result<(), Error> {
+        if self.ended {
+            return Err(Error::Peer("it went on sending after it had finished".into()));
+        }
         for chunk in arrived {
+            self.extents = self.extents.saturating_add(chunk.extents.len());
+            if self.extents > EXTENTS_MAX {
+                return Err(Error::Conflict(format!("the transfer has more than {EXTENTS_MAX} extents")));
+            }
             let index = self.by_id.get(&chunk.id).copied();
             let index =
                 index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
@@ -140,7 +153,8 @@ impl Chamber {
 
     /// Takes out what has arrived, at the end of all streams.
     pub(crate) fn arrival(&self) -> Arrival {
-        let content = std::mem::take(&mut *self.content());
+        let ended = Content { ended: true, ..Content::default() };
+        let content = std::mem::replace(&mut *self.content(), ended);
         let placements = content.placements.into_values().collect();
         Arrival { chunks: Arc::new(content.chunks), placements }
     }

@@ -165,6 +165,12 @@ impl Ledger {
         Ok(self.lock().query_row(sql, [hex::encode(transfer)], |row| row.get(0)).optional()?)
     }
 
+    /// Says whether a transfer may still go on.
+    pub(crate) fn is_unfinished(&self, transfer: &[u8; 16]) -> Result<bool, Error> {
+        let state = self.state_of(transfer)?;
+        Ok(state.is_some_and(|state| state == state::STAGING || state == state::COMMITTING))
+    }
+
     fn set_paused(&self, transfer: &str, paused: bool) -> Result<(), Error> {
         let sql = "update transfer set paused = ?2 where id = ?1 and state in ('staging', 'committing')";
         if self.lock().execute(sql, params![transfer, paused])? == 0 {
@@ -303,15 +309,14 @@ impl Director {
         }
     }
 
-    /// Discards a transfer that was cancelled, once its streams write no more.
-    pub(crate) fn discard_when_left(&self, transfer: &[u8; 16], own: &Connection) -> Result<(), Error> {
+    /// Waits until the other connections of a transfer are gone, so that nothing of it is written any more.
+    pub(crate) fn wait_for_others(&self, transfer: &[u8; 16], own: &Connection) {
         for _ in 0..ENDING_POLLS_MAX {
             if !self.connections.serves_other(transfer, own) {
                 break;
             }
             std::thread::park_timeout(ENDING_POLL);
         }
-        self.discard(transfer)
     }
 
     pub(crate) fn vm_rows(&self, page: Page<'_>) -> Result<Vec<Vm>, Error> {

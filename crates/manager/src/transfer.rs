@@ -13,7 +13,11 @@ use airlock_model::{Decision, DiskRoot, Extent, Finding, Fingerprint, Site, Spac
 use airlock_policy::{Document, Effective, OnFail, PolicyDigest};
 use airlock_transfer::{Hello, Message, ProtocolError, Refusal, SenderStats, VERSION, Welcome};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
+/// How often a director hears that this site is at work: often within what it takes for the end.
+const SIGN_INTERVAL: Duration = Duration::from_secs(10);
 /// Most findings that the source reports one by one; all are counted.
 const FINDINGS_LISTED_MAX: usize = 10_000;
 
@@ -159,13 +163,14 @@ pub fn transfer(
     let inventory = airlock_inventory::take(source.disk(), space, source.survey());
     let system = offer.rules.judge_system(&inventory, &[], &effective, Site::Source, offer.now);
     stage(Stage::Sending);
-    let (mut report, kept, stats) = if system.decision == Decision::Terminate {
+    let (mut report, kept, stats) = with_signs_of_life(&mut *control, progress, || {
+        if system.decision != Decision::Terminate {
+            return send(offer, &welcome, &effective, connect, progress);
+        }
         // Nothing of it will be kept, so nothing is sent. What it consists of is recorded all the same.
         let report = crate::scan(source, offer.rules, &effective, offer.memo, offer.streams, progress)?;
-        (report, Vec::new(), SenderStats::default())
-    } else {
-        send(offer, &welcome, &effective, connect, progress)?
-    };
+        Ok((report, Vec::new(), SenderStats::default()))
+    })?;
     report.add_system(&system);
     let mut roots = SpaceRoots::new(space);
     for record in kept {
@@ -224,6 +229,26 @@ fn open(offer: &Offer<'_>, control: &mut dyn Link) -> Result<Welcome, TransferEr
         Message::Refuse(refusal) => Err(TransferError::Refused(refusal)),
         _ => Err(TransferError::Director("it answered with an unexpected message".into())),
     }
+}
+
+/// Works, and tells the director at times that it does: it takes long silence for the end.
+fn with_signs_of_life<T>(control: &mut dyn Link, progress: &Progress, work: impl FnOnce() -> T) -> T {
+    let (working, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(SIGN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                let done = progress.done.load(Ordering::Relaxed);
+                let total = progress.total.load(Ordering::Relaxed);
+                if control.send(&Message::Working { done, total }, &[]).is_err() {
+                    // Whoever needs the connection next finds out why.
+                    return;
+                }
+            }
+        });
+        let worked = work();
+        drop(working);
+        worked
+    })
 }
 
 type Sent = (Report, Vec<airlock_model::ChunkRecord>, SenderStats);
