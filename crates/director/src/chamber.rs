@@ -101,7 +101,8 @@ impl Content {
     /// Places chunks that have arrived. Fails if one is neither new nor known.
     pub(crate) fn place(&mut self, arrived: Vec<Arrived>) -> Result<(), Error> {
         if self.ended {
-            return Err(Error::Peer("it went on sending after it had finished".into()));
+            // It may be honest: its control connection may be lost.
+            return Err(Error::Conflict("the transfer has ended, and takes no more".into()));
         }
         for chunk in arrived {
             self.extents = self.extents.saturating_add(chunk.extents.len());

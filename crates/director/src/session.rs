@@ -196,7 +196,7 @@ impl Director {
         let _ = connection.transfer.set(transfer);
         let streams = chamber.streams.fetch_add(1, Ordering::AcqRel);
         let served = if chamber.content().ended {
-            Err(Error::Peer("it opened a stream after it had finished".into()))
+            Err(Error::Conflict("the transfer has ended, and takes no more streams".into()))
         } else if streams >= STREAMS_MAX {
             Err(Error::Conflict(format!("the transfer has {STREAMS_MAX} streams, and may have no more")))
         } else {
