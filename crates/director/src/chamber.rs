@@ -16,12 +16,17 @@ use airlock_model::{
 use airlock_policy::Effective;
 use airlock_transfer::{Arrived, Hello};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// Most extents of a transfer. Each takes some 130 bytes of memory here, and as few as three on the wire:
 /// without a limit, whoever may transfer could use up all of it.
 const EXTENTS_MAX: usize = 16 << 20;
+
+/// How long streams may take to end once their transfer has.
+const LEAVING_POLLS_MAX: u32 = 2000;
+const LEAVING_POLL: Duration = Duration::from_millis(5);
 
 /// A transfer that a manager is connected for.
 #[derive(Debug)]
@@ -150,6 +155,16 @@ impl Chamber {
     pub(crate) fn end(&self) {
         self.content().ended = true;
         self.changed.notify_all();
+    }
+
+    /// Waits until no stream writes to it any more; each has been told to end.
+    pub(crate) fn wait_for_streams(&self) {
+        for _ in 0..LEAVING_POLLS_MAX {
+            if self.streams.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            std::thread::park_timeout(LEAVING_POLL);
+        }
     }
 
     /// Takes out what has arrived, at the end of all streams.

@@ -171,13 +171,6 @@ impl Connections {
         self.lock().values().any(|connection| connection.transfer.get() == Some(transfer))
     }
 
-    /// Says whether any connection of a transfer is open but this one.
-    pub(crate) fn serves_other(&self, transfer: &[u8; 16], own: &Connection) -> bool {
-        self.lock()
-            .values()
-            .any(|connection| connection.id != own.id && connection.transfer.get() == Some(transfer))
-    }
-
     /// Returns how far the transfers that are connected have come.
     pub(crate) fn phases(&self) -> HashMap<[u8; 16], Phase> {
         let mut phases = HashMap::new();

@@ -1,6 +1,6 @@
 //! What people do with transfers and VMs: look, pause, resume, cancel, delete.
 
-use crate::connections::{Connection, Cut, Phase};
+use crate::connections::{Cut, Phase};
 use crate::ledger::{Ledger, parse_id, state};
 use crate::manifest::Manifest;
 use crate::segment::SegmentId;
@@ -304,16 +304,6 @@ impl Director {
         for _ in 0..ENDING_POLLS_MAX {
             if !self.connections.serves(transfer) {
                 return;
-            }
-            std::thread::park_timeout(ENDING_POLL);
-        }
-    }
-
-    /// Waits until the other connections of a transfer are gone, so that nothing of it is written any more.
-    pub(crate) fn wait_for_others(&self, transfer: &[u8; 16], own: &Connection) {
-        for _ in 0..ENDING_POLLS_MAX {
-            if !self.connections.serves_other(transfer, own) {
-                break;
             }
             std::thread::park_timeout(ENDING_POLL);
         }

@@ -138,7 +138,7 @@ impl Director {
         // Whatever its streams still bring has come too late.
         chamber.end();
         self.connections.cut_others(&id, connection, Cut::Ended);
-        self.wait_for_others(&id, connection);
+        chamber.wait_for_streams();
         let ended = self.ended(tenant, &id, connection, outcome);
         self.live().remove(&id);
         ended

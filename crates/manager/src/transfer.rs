@@ -1,12 +1,11 @@
 //! One transfer, as the source runs it.
 
 use crate::Source;
+use crate::conclusion::Expected;
 use crate::stream::{Shared, Stream, attach};
 use airlock_checks::memo::Memo;
 use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError, SystemReport};
-use airlock_evidence::{
-    Hole, PublicKey, Replayed, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
-};
+use airlock_evidence::{Hole, Replayed, SiteKey, SourceDisk, SourceReport, Statement, count_of};
 use airlock_inventory::Inventory;
 use airlock_link::Link;
 use airlock_model::{Decision, DiskRoot, Extent, Finding, Fingerprint, Site, Space, SpaceRoots};
@@ -192,8 +191,11 @@ pub fn transfer(
     };
     let finish = serde_json::to_vec(&own).expect("a report is plain data");
     control.send(&Message::Finish { report: finish }, &[])?;
-    let expected = Expected { offer, welcome: &welcome, effective: &effective, own: &own };
-    let (state, evidence, statement) = conclude(&mut *control, &expected, stage)?;
+    let destination = destination.digest();
+    let expected =
+        Expected { offer, welcome: &welcome, destination, effective: effective.digest(), own: &own };
+    let (evidence, statement) = expected.conclude(&mut *control, stage)?;
+    let state = statement.predicate.transfer.state.clone();
     Ok(Outcome {
         id: hex::encode(welcome.transfer),
         state,
@@ -336,77 +338,4 @@ fn replays_of(source: &Source) -> Vec<Replayed> {
 
 fn without_fingerprint(finding: &Finding) -> Finding {
     Finding { fingerprint: Fingerprint([0; 32]), ..finding.clone() }
-}
-
-struct Expected<'e> {
-    offer: &'e Offer<'e>,
-    welcome: &'e Welcome,
-    effective: &'e Effective,
-    own: &'e SourceReport,
-}
-
-/// Waits for the director's verdict, signs the record if it is true, and takes the evidence.
-fn conclude(
-    control: &mut dyn Link,
-    expected: &Expected<'_>,
-    stage: &mut dyn FnMut(Stage),
-) -> Result<(String, Vec<u8>, Statement), TransferError> {
-    let mut body = Vec::new();
-    loop {
-        match control.receive(&mut body)? {
-            Message::Working { done, total } => stage(Stage::Checking(done, total)),
-            Message::Propose { payload, signature: (keyid, sig) } => {
-                stage(Stage::Signing);
-                let theirs = Signature { keyid, sig };
-                if !PublicKey(expected.welcome.key).verify(&payload, &theirs) {
-                    return Err(TransferError::Director("its signature under the record is false".into()));
-                }
-                let statement: Statement = serde_json::from_slice(&payload)
-                    .map_err(|_| TransferError::Director("its record cannot be read".into()))?;
-                expected.check(&statement).map_err(TransferError::Director)?;
-                let own = expected.offer.key.sign(&payload);
-                control.send(&Message::Countersign { signature: (own.keyid, own.sig) }, &[])?;
-            }
-            Message::Sealed { state, evidence } => {
-                let pins = [Some(expected.offer.key.public()), Some(PublicKey(expected.welcome.key))];
-                let statement = verify(&evidence, pins)
-                    .map_err(|failure| TransferError::Director(failure.to_string()))?;
-                return Ok((state, evidence, statement));
-            }
-            Message::Refuse(refusal) => return Err(TransferError::Refused(refusal)),
-            _ => return Err(TransferError::Director("it answered with an unexpected message".into())),
-        }
-    }
-}
-
-impl Expected<'_> {
-    /// Says what of a proposed record is not true, as far as this site can tell.
-    fn check(&self, statement: &Statement) -> Result<(), String> {
-        let predicate = &statement.predicate;
-        let must = |holds: bool, what: &str| {
-            if holds { Ok(()) } else { Err(format!("its record is wrong about {what}")) }
-        };
-        must(predicate.transfer.id == hex::encode(self.welcome.transfer), "the transfer")?;
-        must(predicate.transfer.vm == self.offer.vm && predicate.transfer.vdc == self.offer.vdc, "the VM")?;
-        must(predicate.sites.source == self.offer.key.public().to_string(), "the source's key")?;
-        must(predicate.sites.destination == hex::encode(self.welcome.key), "its own key")?;
-        must(predicate.policies.source == self.offer.policy.digest().to_string(), "the source's policy")?;
-        must(predicate.policies.effective == self.effective.digest().to_string(), "the effective policy")?;
-        must(predicate.policies.on_fail == self.offer.on_fail, "what was asked for")?;
-        must(predicate.rules.source == self.own.rules, "the source's rules")?;
-        must(predicate.disks.len() == self.own.disks.len(), "the disks")?;
-        let kept = predicate.transfer.state.starts_with("active");
-        must(!(kept && self.own.decision == Decision::Terminate), "the refusal")?;
-        for (disk, own) in predicate.disks.iter().zip(&self.own.disks) {
-            must(
-                disk.source_root == own.root && disk.source_coverage == own.coverage,
-                "what the source read",
-            )?;
-            let recorded = own.holes.iter().all(|hole| disk.holes.contains(hole));
-            must(recorded, "what the source withheld")?;
-            let theirs = disk.holes.iter().any(|hole| hole.site == Site::Destination);
-            must(!kept || theirs || disk.kept_root == own.kept_root, "what is kept")?;
-        }
-        Ok(())
-    }
 }
