@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod cells;
 mod content;
 mod criteria;
 mod demo;
