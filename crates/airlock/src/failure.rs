@@ -118,6 +118,8 @@ impl From<TransferError> for Failure {
             TransferError::Link(_) => Self::of(Code::Error, &error).hint(
                 "check that the director runs and that --identity is its file; --resume goes on from here",
             ),
+            TransferError::Director(_) | TransferError::Policy { .. } => Self::of(Code::Verification, &error)
+                .hint("nothing was signed that is false; ask the other site before you send to it again"),
             _ => Self::of(Code::Error, &error),
         }
     }

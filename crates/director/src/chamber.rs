@@ -16,8 +16,17 @@ use airlock_model::{
 use airlock_policy::Effective;
 use airlock_transfer::{Arrived, Hello};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Most extents of a transfer. Each takes some 130 bytes of memory here, and as few as three on the wire:
+/// without a limit, whoever may transfer could use up all of it.
+const EXTENTS_MAX: usize = 16 << 20;
+
+/// How long streams may take to end once their transfer has.
+const LEAVING_POLLS_MAX: u32 = 2000;
+const LEAVING_POLL: Duration = Duration::from_millis(5);
 
 /// A transfer that a manager is connected for.
 #[derive(Debug)]
@@ -61,6 +70,8 @@ pub(crate) struct Chamber {
 pub(crate) struct Content {
     chunks: Vec<Stored>,
     by_id: HashMap<ChunkId, u32>,
+    /// Extents that were ever placed.
+    extents: usize,
     /// By first offset. Offered again, a placement replaces what was there.
     placements: BTreeMap<u64, Placement>,
     /// The same, for judging before the end.
@@ -94,7 +105,15 @@ impl Content {
 
     /// Places chunks that have arrived. Fails if one is neither new nor known.
     pub(crate) fn place(&mut self, arrived: Vec<Arrived>) -> Result<(), Error> {
+        if self.ended {
+            // It may be honest: its control connection may be lost.
+            return Err(Error::Conflict("the transfer has ended, and takes no more".into()));
+        }
         for chunk in arrived {
+            self.extents = self.extents.saturating_add(chunk.extents.len());
+            if self.extents > EXTENTS_MAX {
+                return Err(Error::Conflict(format!("the transfer has more than {EXTENTS_MAX} extents")));
+            }
             let index = self.by_id.get(&chunk.id).copied();
             let index =
                 index.ok_or_else(|| Error::Peer("it refers to a chunk that it has not sent".into()))?;
@@ -138,9 +157,20 @@ impl Chamber {
         self.changed.notify_all();
     }
 
+    /// Waits until no stream writes to it any more; each has been told to end.
+    pub(crate) fn wait_for_streams(&self) {
+        for _ in 0..LEAVING_POLLS_MAX {
+            if self.streams.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            std::thread::park_timeout(LEAVING_POLL);
+        }
+    }
+
     /// Takes out what has arrived, at the end of all streams.
     pub(crate) fn arrival(&self) -> Arrival {
-        let content = std::mem::take(&mut *self.content());
+        let ended = Content { ended: true, ..Content::default() };
+        let content = std::mem::replace(&mut *self.content(), ended);
         let placements = content.placements.into_values().collect();
         Arrival { chunks: Arc::new(content.chunks), placements }
     }

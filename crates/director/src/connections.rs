@@ -24,6 +24,10 @@ pub(crate) enum Cut {
     Paused,
     /// The transfer was cancelled.
     Cancelled,
+    /// The manager broke the protocol on another connection of the transfer.
+    Breach,
+    /// The transfer has ended.
+    Ended,
     /// The director stops.
     Stopping,
 }
@@ -32,6 +36,7 @@ impl Cut {
     pub(crate) fn kind(self) -> RefusalKind {
         match self {
             Self::Revoked | Self::Expired | Self::Cancelled => RefusalKind::NotAuthorised,
+            Self::Breach | Self::Ended => RefusalKind::Protocol,
             Self::Paused | Self::Stopping => RefusalKind::Busy,
         }
     }
@@ -42,6 +47,8 @@ impl Cut {
             Self::Expired => "the credential has expired",
             Self::Paused => "the transfer is paused; once it is resumed there, --resume goes on from here",
             Self::Cancelled => "the transfer was cancelled, and what had arrived is discarded",
+            Self::Breach => "the manager broke the protocol, and what had arrived is discarded",
+            Self::Ended => "the transfer has ended",
             Self::Stopping => "the director stops; --resume goes on from here",
         }
     }
@@ -141,6 +148,13 @@ impl Connections {
         self.cut_where(why, |connection| connection.transfer.get() == Some(transfer));
     }
 
+    /// Cuts every connection of a transfer but this one.
+    pub(crate) fn cut_others(&self, transfer: &[u8; 16], own: &Connection, why: Cut) {
+        self.cut_where(why, |connection| {
+            connection.id != own.id && connection.transfer.get() == Some(transfer)
+        });
+    }
+
     /// Cuts all connections.
     pub(crate) fn cut_all(&self, why: Cut) {
         self.cut_where(why, |_| true);
@@ -155,13 +169,6 @@ impl Connections {
     /// Says whether any connection of a transfer is open.
     pub(crate) fn serves(&self, transfer: &[u8; 16]) -> bool {
         self.lock().values().any(|connection| connection.transfer.get() == Some(transfer))
-    }
-
-    /// Says whether any connection of a transfer is open but this one.
-    pub(crate) fn serves_other(&self, transfer: &[u8; 16], own: &Connection) -> bool {
-        self.lock()
-            .values()
-            .any(|connection| connection.id != own.id && connection.transfer.get() == Some(transfer))
     }
 
     /// Returns how far the transfers that are connected have come.
@@ -219,7 +226,16 @@ impl Link for Supervised<'_> {
     }
 }
 
+/// Says whether an error is that the manager did what no honest one does.
+pub(crate) fn is_breach(error: &Error) -> bool {
+    matches!(error, Error::Peer(_) | Error::Link(airlock_link::Error::Frame(_)))
+}
+
 /// Says why a connection ended: what it was cut for, where it was.
 pub(crate) fn reason(connection: &Connection, error: Error) -> Error {
-    connection.why_cut().map_or(error, |cut| Error::Cut { kind: cut.kind(), text: cut.text() })
+    // What the peer itself did wrong was so before anybody cut the connection.
+    connection
+        .why_cut()
+        .filter(|_| !is_breach(&error))
+        .map_or(error, |cut| Error::Cut { kind: cut.kind(), text: cut.text() })
 }

@@ -1,6 +1,6 @@
 //! What people do with transfers and VMs: look, pause, resume, cancel, delete.
 
-use crate::connections::{Connection, Cut, Phase};
+use crate::connections::{Cut, Phase};
 use crate::ledger::{Ledger, parse_id, state};
 use crate::manifest::Manifest;
 use crate::segment::SegmentId;
@@ -165,6 +165,12 @@ impl Ledger {
         Ok(self.lock().query_row(sql, [hex::encode(transfer)], |row| row.get(0)).optional()?)
     }
 
+    /// Says whether a transfer may still go on.
+    pub(crate) fn is_unfinished(&self, transfer: &[u8; 16]) -> Result<bool, Error> {
+        let state = self.state_of(transfer)?;
+        Ok(state.is_some_and(|state| state == state::STAGING || state == state::COMMITTING))
+    }
+
     fn set_paused(&self, transfer: &str, paused: bool) -> Result<(), Error> {
         let sql = "update transfer set paused = ?2 where id = ?1 and state in ('staging', 'committing')";
         if self.lock().execute(sql, params![transfer, paused])? == 0 {
@@ -301,17 +307,6 @@ impl Director {
             }
             std::thread::park_timeout(ENDING_POLL);
         }
-    }
-
-    /// Discards a transfer that was cancelled, once its streams write no more.
-    pub(crate) fn discard_when_left(&self, transfer: &[u8; 16], own: &Connection) -> Result<(), Error> {
-        for _ in 0..ENDING_POLLS_MAX {
-            if !self.connections.serves_other(transfer, own) {
-                break;
-            }
-            std::thread::park_timeout(ENDING_POLL);
-        }
-        self.discard(transfer)
     }
 
     pub(crate) fn vm_rows(&self, page: Page<'_>) -> Result<Vec<Vm>, Error> {

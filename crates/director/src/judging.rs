@@ -4,7 +4,7 @@ use crate::chamber::{Arrival, Chamber};
 use crate::inspector::Inspector;
 use crate::tenancy::parse_policy;
 use crate::worker::Lost;
-use crate::{Director, Error};
+use crate::{Director, Error, source_report};
 use airlock_checks::{Early, NoSink, Progress, Report, Rules, Station, SystemReport};
 use airlock_disk::BlockSource;
 use airlock_evidence::SourceReport;
@@ -133,8 +133,9 @@ impl Director {
         }
         let source: SourceReport =
             serde_json::from_slice(&report).map_err(|_| Error::Peer("its report cannot be read".into()))?;
-        check_report(chamber, &source)?;
-        Ok((source, chamber.arrival(), early))
+        let arrival = chamber.arrival();
+        source_report::check(&chamber.hello, &source, &arrival)?;
+        Ok((source, arrival, early))
     }
 
     /// Judges what arrives until the manager says that it has sent everything. Returns what it
@@ -148,7 +149,7 @@ impl Director {
     ) -> Result<(Vec<u8>, Judged<Option<Early<'c>>>), Error> {
         std::thread::scope(|scope| {
             let judging = scope.spawn(move || self.judge_arriving(chamber, inspector, station));
-            let received = link.receive(&mut Vec::new());
+            let received = receive_last(link);
             chamber.end();
             // A long file may be in work.
             while received.is_ok() && !judging.is_finished() {
@@ -231,6 +232,16 @@ impl Director {
     }
 }
 
+/// Waits for the manager's last word; until then it says at times that it is still at work.
+fn receive_last(link: &mut dyn Link) -> Result<Message, airlock_link::Error> {
+    loop {
+        match link.receive(&mut Vec::new())? {
+            Message::Working { .. } => {}
+            other => return Ok(other),
+        }
+    }
+}
+
 /// Tells the manager that the director is still at work, and waits a little.
 fn wait(link: &mut dyn Link, progress: &Progress) {
     let done = progress.done.load(Ordering::Relaxed);
@@ -246,25 +257,6 @@ fn check_coverage(report: &Report) -> Result<(), Error> {
     for member in &report.members {
         invariant::coverage_sums(&member.coverage)
             .map_err(|why| Error::damaged("the verdict of this site", why))?;
-    }
-    Ok(())
-}
-
-fn check_report(chamber: &Chamber, source: &SourceReport) -> Result<(), Error> {
-    let fail = |text: String| Err(Error::Peer(text));
-    let members = chamber.hello.space.members();
-    if source.disks.len() != members.len() {
-        return fail("its report is about other disks".into());
-    }
-    for (disk, member) in source.disks.iter().zip(members) {
-        if disk.coverage.total != member.size || invariant::coverage_sums(&disk.coverage).is_err() {
-            return fail(format!("its coverage of {} does not sum to its size", member.id));
-        }
-        let sorted = disk.holes.windows(2).all(|pair| pair[0].extent.end() <= pair[1].extent.offset);
-        let inside = disk.holes.iter().all(|hole| hole.extent.end() <= member.size);
-        if !sorted || !inside {
-            return fail(format!("its hole map of {} overlaps itself or the end", member.id));
-        }
     }
     Ok(())
 }

@@ -53,6 +53,7 @@ mod segment;
 mod segment_writer;
 mod server;
 mod session;
+mod source_report;
 mod tenancy;
 mod vault;
 mod verdict;

@@ -3,6 +3,7 @@
 use crate::chamber::{Chamber, Content};
 use crate::connections::{self, Connection, Cut, Supervised};
 use crate::credential;
+use crate::ledger::state;
 use crate::segment::{SegmentId, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::{Director, Error};
@@ -89,7 +90,7 @@ impl Director {
             let kind = match error {
                 Error::NotFound(_) => RefusalKind::NotFound,
                 Error::InUse(_) => RefusalKind::Busy,
-                Error::Peer(_) => RefusalKind::Protocol,
+                error if connections::is_breach(error) => RefusalKind::Protocol,
                 Error::Quota { .. } => RefusalKind::NotAuthorised,
                 Error::Cut { kind, .. } => *kind,
                 _ => RefusalKind::Failed,
@@ -134,11 +135,17 @@ impl Director {
             self.finish(link, &chamber)
         };
         let outcome = run();
+        // Whatever its streams still bring has come too late.
+        chamber.end();
+        self.connections.cut_others(&id, connection, Cut::Ended);
+        chamber.wait_for_streams();
+        let ended = self.ended(tenant, &id, connection, outcome);
         self.live().remove(&id);
-        self.ended(tenant, &id, connection, outcome)
+        ended
     }
 
-    /// Notes how a transfer has ended, and discards what was cancelled.
+    /// Notes how a transfer has ended, and discards what was cancelled. What somebody brought who broke the
+    /// protocol is of no use: whoever did so would not go on with it honestly.
     fn ended(
         &self,
         tenant: &str,
@@ -146,8 +153,14 @@ impl Director {
         connection: &Connection,
         outcome: Result<(), Error>,
     ) -> Result<(), Error> {
-        if outcome.is_err() && connection.why_cut() == Some(Cut::Cancelled) {
-            self.discard_when_left(transfer, connection)?;
+        if let Err(error) = &outcome {
+            let breach = connection.why_cut() == Some(Cut::Breach) || connections::is_breach(error);
+            if connection.why_cut() == Some(Cut::Cancelled) {
+                self.discard(transfer)?;
+            } else if breach && self.ledger.is_unfinished(transfer)? {
+                tracing::warn!(transfer = hex::encode(transfer), "a breach of the protocol: discarded");
+                self.discard_as(transfer, state::FAILED)?;
+            }
         }
         let state = self.ledger.state_of(transfer)?.unwrap_or_default();
         let id = hex::encode(transfer);
@@ -181,29 +194,40 @@ impl Director {
         };
         let chamber = chamber.filter(right).ok_or_else(|| Error::NotFound("such transfer".into()))?;
         let _ = connection.transfer.set(transfer);
-        if chamber.streams.fetch_add(1, Ordering::AcqRel) >= STREAMS_MAX {
-            chamber.streams.fetch_sub(1, Ordering::AcqRel);
-            return Err(Error::Peer(format!("it opened more than {STREAMS_MAX} streams")));
+        let streams = chamber.streams.fetch_add(1, Ordering::AcqRel);
+        let served = if chamber.content().ended {
+            Err(Error::Conflict("the transfer has ended, and takes no more streams".into()))
+        } else if streams >= STREAMS_MAX {
+            Err(Error::Conflict(format!("the transfer has {STREAMS_MAX} streams, and may have no more")))
+        } else {
+            self.serve_stream(link, &chamber)
+        };
+        // Before the manager hears of it: it may send the end of the transfer at once.
+        chamber.streams.fetch_sub(1, Ordering::AcqRel);
+        if served.as_ref().is_err_and(connections::is_breach) {
+            self.connections.cut_others(&transfer, connection, Cut::Breach);
         }
-        let served = std::thread::scope(|scope| {
+        served?;
+        link.send(&Message::Closed, &[])?;
+        Ok(())
+    }
+
+    fn serve_stream(&self, link: &mut dyn Link, chamber: &Chamber) -> Result<(), Error> {
+        let space_bytes = chamber.hello.space.size();
+        std::thread::scope(|scope| {
             let mut stream = DataStream {
                 director: self,
-                receiver: Receiver::new(chamber.tenant_key.clone(), chamber.hello.space.size()),
-                writer: self.writer(&chamber),
+                receiver: Receiver::new(chamber.tenant_key.clone(), space_bytes, CREDIT_BYTES),
+                writer: self.writer(chamber),
                 pending: Vec::new(),
                 pending_bytes: 0,
                 last_group: None,
                 syncing: None,
                 scope,
-                chamber: &chamber,
+                chamber,
             };
             stream.serve(link)
-        });
-        // Before the manager hears of it: it may send the end of the transfer at once.
-        chamber.streams.fetch_sub(1, Ordering::AcqRel);
-        served?;
-        link.send(&Message::Closed, &[])?;
-        Ok(())
+        })
     }
 }
 
@@ -228,7 +252,13 @@ impl DataStream<'_, '_> {
         link.send(&Message::Attached, &[])?;
         let mut body = Vec::new();
         loop {
-            let message = link.receive(&mut body)?;
+            let message = match link.receive(&mut body) {
+                Ok(message) => message,
+                // The source may inspect much that it does not send. That it is there its control connection
+                // says; when that ends, so does this one.
+                Err(airlock_link::Error::Silent) if !self.chamber.content().ended => continue,
+                Err(error) => return Err(error.into()),
+            };
             let peer = |error: airlock_transfer::ProtocolError| Error::Peer(error.to_string());
             match self.receiver.receive(message, &body).map_err(peer)? {
                 ReceiverAction::LookUp(ids) => {

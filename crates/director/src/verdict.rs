@@ -5,12 +5,14 @@ use crate::judging::{Judgement, Verdict};
 use crate::ledger::{Sealing, state};
 use crate::manifest::Manifest;
 use crate::sealed_disk::Placement;
+use crate::source_report::FINDINGS_LISTED_MAX;
 use crate::worker::Lost;
 use crate::{Director, Error, keys};
 use airlock_checks::{Report, Rules};
 use airlock_evidence::{
     Disk, Envelope, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, PublicKey, Rules as RuleDigests,
-    STATEMENT_TYPE, Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, count_of,
+    STATEMENT_TYPE, Signature, Sites, SourceDisk, SourceReport, Statement, Subject, Transfer, contradictions,
+    count_of,
 };
 use airlock_link::Link;
 use airlock_model::{
@@ -19,8 +21,6 @@ use airlock_model::{
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
 
-/// Most findings that a record lists; all are counted.
-const FINDINGS_LISTED_MAX: usize = 10_000;
 /// Why a transfer is not kept.
 #[derive(Debug, Clone, Copy)]
 enum Refusal<'v> {
@@ -217,6 +217,9 @@ impl Director {
         chamber: &Chamber,
         statement: &Statement,
     ) -> Result<Vec<u8>, Error> {
+        // Only what the manager has said can be at odds with itself or with what arrived.
+        contradictions(statement)
+            .map_err(|what| Error::Peer(format!("its report cannot be true: {what}")))?;
         let payload = serde_json::to_vec(statement).expect("a statement is plain data");
         let own = self.key.sign(&payload);
         let signature = (own.keyid.clone(), own.sig.clone());
@@ -310,7 +313,8 @@ fn findings_of(source: &SourceReport, verdict: Option<&Report>) -> Findings {
     let mut listed = source.findings.clone();
     let own = || verdict.into_iter().flat_map(|verdict| &verdict.findings);
     for (key, count) in count_of(own()) {
-        *counts.entry(key).or_default() += count;
+        let sum = counts.entry(key).or_default();
+        *sum = count.saturating_add(*sum);
     }
     listed.extend(own().cloned());
     listed.sort_by(|a, b| {

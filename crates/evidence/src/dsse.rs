@@ -224,7 +224,7 @@ pub fn verify(file: &[u8], pins: [Option<PublicKey>; 2]) -> Result<Statement, Fa
     let [source_pin, destination_pin] = pins;
     check_site("source", &sites.source, source, &payload, source_pin)?;
     check_site("destination", &sites.destination, destination, &payload, destination_pin)?;
-    contradictions(&statement)?;
+    contradictions(&statement).map_err(Failure::Contradiction)?;
     Ok(statement)
 }
 
@@ -245,8 +245,9 @@ fn check_site(
     }
 }
 
-fn contradictions(statement: &Statement) -> Result<(), Failure> {
-    let fail = |text: String| Err(Failure::Contradiction(text));
+/// Says where a statement contradicts itself, whoever has signed it.
+pub fn contradictions(statement: &Statement) -> Result<(), String> {
+    let fail = Err::<(), String>;
     if statement.statement_type != STATEMENT_TYPE || statement.predicate_type != PREDICATE_TYPE {
         return fail("it is of another type".into());
     }

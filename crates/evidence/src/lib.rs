@@ -18,7 +18,9 @@ mod report;
 mod statement;
 
 pub use criteria::SignedPolicy;
-pub use dsse::{Envelope, Failure, PublicKey, Signature, SiteKey, decode_payload, seal, unseal, verify};
+pub use dsse::{
+    Envelope, Failure, PublicKey, Signature, SiteKey, contradictions, decode_payload, seal, unseal, verify,
+};
 pub use report::{SourceDisk, SourceReport, count_key, count_of};
 pub use statement::{
     Disk, Findings, Hole, PREDICATE_TYPE, Policies, Predicate, Replayed, Rules, STATEMENT_TYPE, Sites,

@@ -45,6 +45,9 @@ pub enum Error {
     /// TLS could not be set up.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
+    /// The peer has said nothing for a long time. It may still go on.
+    #[error("the other site has said nothing for two minutes")]
+    Silent,
     /// The peer closed the connection in good order.
     #[error("the other site closed the connection")]
     Closed,

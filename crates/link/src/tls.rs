@@ -222,7 +222,10 @@ impl TlsLink {
             _ => Error::Io { doing: "receiving", source },
         };
         let mut lengths = [0; 8];
-        self.read_exact(&mut lengths).map_err(failed)?;
+        let (first, rest) = lengths.split_at_mut(1);
+        self.read_exact(first)
+            .map_err(|error| if is_pause(&error) { Error::Silent } else { failed(error) })?;
+        self.read_exact(rest).map_err(failed)?;
         let (header_bytes, body_bytes) = decode_lengths(lengths)?;
         let mut header = Vec::new();
         fill(self, &mut header, header_bytes).map_err(failed)?;

@@ -12,6 +12,7 @@
 //! Deliberately absent: any knowledge of how a director stores what it gets.
 #![forbid(unsafe_code)]
 
+mod conclusion;
 mod source;
 mod stream;
 mod transfer;

@@ -1,19 +1,22 @@
 //! One transfer, as the source runs it.
 
 use crate::Source;
+use crate::conclusion::Expected;
 use crate::stream::{Shared, Stream, attach};
 use airlock_checks::memo::Memo;
 use airlock_checks::{MemberReport, Progress, Report, Rules, Station, StationError, SystemReport};
-use airlock_evidence::{
-    Hole, PublicKey, Replayed, Signature, SiteKey, SourceDisk, SourceReport, Statement, count_of, verify,
-};
+use airlock_evidence::{Hole, Replayed, SiteKey, SourceDisk, SourceReport, Statement, count_of};
 use airlock_inventory::Inventory;
 use airlock_link::Link;
 use airlock_model::{Decision, DiskRoot, Extent, Finding, Fingerprint, Site, Space, SpaceRoots};
 use airlock_policy::{Document, Effective, OnFail, PolicyDigest};
 use airlock_transfer::{Hello, Message, ProtocolError, Refusal, SenderStats, VERSION, Welcome};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
+/// How often a director hears that this site is at work: often within what it takes for the end.
+const SIGN_INTERVAL: Duration = Duration::from_secs(10);
 /// Most findings that the source reports one by one; all are counted.
 const FINDINGS_LISTED_MAX: usize = 10_000;
 
@@ -159,13 +162,14 @@ pub fn transfer(
     let inventory = airlock_inventory::take(source.disk(), space, source.survey());
     let system = offer.rules.judge_system(&inventory, &[], &effective, Site::Source, offer.now);
     stage(Stage::Sending);
-    let (mut report, kept, stats) = if system.decision == Decision::Terminate {
+    let (mut report, kept, stats) = with_signs_of_life(&mut *control, progress, || {
+        if system.decision != Decision::Terminate {
+            return send(offer, &welcome, &effective, connect, progress);
+        }
         // Nothing of it will be kept, so nothing is sent. What it consists of is recorded all the same.
         let report = crate::scan(source, offer.rules, &effective, offer.memo, offer.streams, progress)?;
-        (report, Vec::new(), SenderStats::default())
-    } else {
-        send(offer, &welcome, &effective, connect, progress)?
-    };
+        Ok((report, Vec::new(), SenderStats::default()))
+    })?;
     report.add_system(&system);
     let mut roots = SpaceRoots::new(space);
     for record in kept {
@@ -187,8 +191,11 @@ pub fn transfer(
     };
     let finish = serde_json::to_vec(&own).expect("a report is plain data");
     control.send(&Message::Finish { report: finish }, &[])?;
-    let expected = Expected { offer, welcome: &welcome, effective: &effective, own: &own };
-    let (state, evidence, statement) = conclude(&mut *control, &expected, stage)?;
+    let destination = destination.digest();
+    let expected =
+        Expected { offer, welcome: &welcome, destination, effective: effective.digest(), own: &own };
+    let (evidence, statement) = expected.conclude(&mut *control, stage)?;
+    let state = statement.predicate.transfer.state.clone();
     Ok(Outcome {
         id: hex::encode(welcome.transfer),
         state,
@@ -224,6 +231,26 @@ fn open(offer: &Offer<'_>, control: &mut dyn Link) -> Result<Welcome, TransferEr
         Message::Refuse(refusal) => Err(TransferError::Refused(refusal)),
         _ => Err(TransferError::Director("it answered with an unexpected message".into())),
     }
+}
+
+/// Works, and tells the director at times that it does: it takes long silence for the end.
+fn with_signs_of_life<T>(control: &mut dyn Link, progress: &Progress, work: impl FnOnce() -> T) -> T {
+    let (working, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(SIGN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                let done = progress.done.load(Ordering::Relaxed);
+                let total = progress.total.load(Ordering::Relaxed);
+                if control.send(&Message::Working { done, total }, &[]).is_err() {
+                    // Whoever needs the connection next finds out why.
+                    return;
+                }
+            }
+        });
+        let worked = work();
+        drop(working);
+        worked
+    })
 }
 
 type Sent = (Report, Vec<airlock_model::ChunkRecord>, SenderStats);
@@ -311,77 +338,4 @@ fn replays_of(source: &Source) -> Vec<Replayed> {
 
 fn without_fingerprint(finding: &Finding) -> Finding {
     Finding { fingerprint: Fingerprint([0; 32]), ..finding.clone() }
-}
-
-struct Expected<'e> {
-    offer: &'e Offer<'e>,
-    welcome: &'e Welcome,
-    effective: &'e Effective,
-    own: &'e SourceReport,
-}
-
-/// Waits for the director's verdict, signs the record if it is true, and takes the evidence.
-fn conclude(
-    control: &mut dyn Link,
-    expected: &Expected<'_>,
-    stage: &mut dyn FnMut(Stage),
-) -> Result<(String, Vec<u8>, Statement), TransferError> {
-    let mut body = Vec::new();
-    loop {
-        match control.receive(&mut body)? {
-            Message::Working { done, total } => stage(Stage::Checking(done, total)),
-            Message::Propose { payload, signature: (keyid, sig) } => {
-                stage(Stage::Signing);
-                let theirs = Signature { keyid, sig };
-                if !PublicKey(expected.welcome.key).verify(&payload, &theirs) {
-                    return Err(TransferError::Director("its signature under the record is false".into()));
-                }
-                let statement: Statement = serde_json::from_slice(&payload)
-                    .map_err(|_| TransferError::Director("its record cannot be read".into()))?;
-                expected.check(&statement).map_err(TransferError::Director)?;
-                let own = expected.offer.key.sign(&payload);
-                control.send(&Message::Countersign { signature: (own.keyid, own.sig) }, &[])?;
-            }
-            Message::Sealed { state, evidence } => {
-                let pins = [Some(expected.offer.key.public()), Some(PublicKey(expected.welcome.key))];
-                let statement = verify(&evidence, pins)
-                    .map_err(|failure| TransferError::Director(failure.to_string()))?;
-                return Ok((state, evidence, statement));
-            }
-            Message::Refuse(refusal) => return Err(TransferError::Refused(refusal)),
-            _ => return Err(TransferError::Director("it answered with an unexpected message".into())),
-        }
-    }
-}
-
-impl Expected<'_> {
-    /// Says what of a proposed record is not true, as far as this site can tell.
-    fn check(&self, statement: &Statement) -> Result<(), String> {
-        let predicate = &statement.predicate;
-        let must = |holds: bool, what: &str| {
-            if holds { Ok(()) } else { Err(format!("its record is wrong about {what}")) }
-        };
-        must(predicate.transfer.id == hex::encode(self.welcome.transfer), "the transfer")?;
-        must(predicate.transfer.vm == self.offer.vm && predicate.transfer.vdc == self.offer.vdc, "the VM")?;
-        must(predicate.sites.source == self.offer.key.public().to_string(), "the source's key")?;
-        must(predicate.sites.destination == hex::encode(self.welcome.key), "its own key")?;
-        must(predicate.policies.source == self.offer.policy.digest().to_string(), "the source's policy")?;
-        must(predicate.policies.effective == self.effective.digest().to_string(), "the effective policy")?;
-        must(predicate.policies.on_fail == self.offer.on_fail, "what was asked for")?;
-        must(predicate.rules.source == self.own.rules, "the source's rules")?;
-        must(predicate.disks.len() == self.own.disks.len(), "the disks")?;
-        let kept = predicate.transfer.state.starts_with("active");
-        must(!(kept && self.own.decision == Decision::Terminate), "the refusal")?;
-        for (disk, own) in predicate.disks.iter().zip(&self.own.disks) {
-            must(
-                disk.source_root == own.root && disk.source_coverage == own.coverage,
-                "what the source read",
-            )?;
-            let recorded = own.holes.iter().all(|hole| disk.holes.contains(hole));
-            must(recorded, "what the source withheld")?;
-            let theirs = disk.holes.iter().any(|hole| hole.site == Site::Destination);
-            must(!kept || theirs || disk.kept_root == own.kept_root, "what is kept")?;
-        }
-        Ok(())
-    }
 }

@@ -100,11 +100,8 @@ impl Coverage {
 
     /// Returns the sum of all classes in bytes.
     pub fn sum(&self) -> u64 {
-        self.cleared
-            + self.held
-            + self.hole
-            + self.known
-            + self.dropped
-            + self.unscannable.values().sum::<u64>()
+        let classes = [self.cleared, self.held, self.hole, self.known, self.dropped];
+        // A peer may say anything: a sum that wraps could be any size that it wants.
+        classes.iter().chain(self.unscannable.values()).fold(0, |sum, class| sum.saturating_add(*class))
     }
 }

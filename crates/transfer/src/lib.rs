@@ -35,8 +35,8 @@ mod receiver;
 mod sender;
 
 pub use message::{
-    BODY_BYTES_MAX, Bits, Entry, FrameError, GROUP_BYTES, HEADER_BYTES_MAX, Hello, Message, Refusal,
-    RefusalKind, VERSION, Welcome, decode, decode_lengths, encode,
+    BODY_BYTES_MAX, Bits, ENTRIES_MAX, Entry, FrameError, GROUP_BYTES, HEADER_BYTES_MAX, Hello, Message,
+    Refusal, RefusalKind, VERSION, Welcome, decode, decode_lengths, encode,
 };
 pub use receiver::{Arrived, ProtocolError, Receiver, ReceiverAction};
 pub use sender::{Group, Sender, SenderAction, SenderStats};

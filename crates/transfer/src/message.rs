@@ -16,6 +16,8 @@ pub const HEADER_BYTES_MAX: usize = 8 << 20;
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a sender gathers into one group before it offers them.
 pub const GROUP_BYTES: usize = 4 << 20;
+/// Most chunks in a group.
+pub const ENTRIES_MAX: usize = 8192;
 
 /// The manager's opening.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +170,7 @@ pub enum Message {
         /// The report.
         report: Vec<u8>,
     },
-    /// Director, control: still at work. Tells the manager that waiting is worth it.
+    /// Either, control: still at work. Tells the peer that waiting is worth it.
     Working {
         /// Bytes judged so far.
         done: u64,

@@ -1,13 +1,16 @@
 //! The director's end of a data stream. It believes nothing that it is told:
 //! extents are checked against the address space and bytes against their names.
 
-use crate::message::{Bits, Entry, Message, Refusal};
+use crate::message::{Bits, ENTRIES_MAX, Entry, Message, Refusal};
 use crate::sender::name;
 use airlock_model::{CHUNK_BYTES_MAX, ChunkId, ContentHash, Extent, TenantKey};
 use std::collections::VecDeque;
 
 /// Most groups that a sender may have offered and not filled.
 const PENDING_MAX: usize = 256;
+/// Most extents of all groups that were offered and not filled: 16 MiB of memory, and many times what
+/// the most fragmented disk needs.
+const PENDING_EXTENTS_MAX: usize = 1 << 20;
 
 /// What a peer did wrong, or why it left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +65,8 @@ struct Pending {
     group: u64,
     entries: Vec<Entry>,
     need: Vec<bool>,
+    bytes: u64,
+    extents: usize,
 }
 
 /// The director's end of one data stream.
@@ -69,15 +74,29 @@ struct Pending {
 pub struct Receiver {
     key: TenantKey,
     space_bytes: u64,
+    credit: u64,
     pending: VecDeque<Pending>,
+    /// Bytes and extents of all that is pending.
+    pending_bytes: u64,
+    pending_extents: usize,
     looking_up: Option<Pending>,
     next: u64,
 }
 
 impl Receiver {
-    /// Starts a stream for an address space of so many bytes.
-    pub fn new(key: TenantKey, space_bytes: u64) -> Self {
-        Self { key, space_bytes, pending: VecDeque::new(), looking_up: None, next: 0 }
+    /// Starts a stream for an address space of so many bytes. A sender that has `credit` bytes offered and not
+    /// sent must send before it offers more.
+    pub fn new(key: TenantKey, space_bytes: u64, credit: u64) -> Self {
+        Self {
+            key,
+            space_bytes,
+            credit,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            pending_extents: 0,
+            looking_up: None,
+            next: 0,
+        }
     }
 
     /// Takes what the sender said, with the body of the frame.
@@ -90,10 +109,15 @@ impl Receiver {
                 if group != self.next || self.pending.len() >= PENDING_MAX || !body.is_empty() {
                     return Err(ProtocolError::Unexpected("offer"));
                 }
+                if self.pending_bytes >= self.credit {
+                    return Err(ProtocolError::Offer("more than its credit allows"));
+                }
                 self.next = self.next.saturating_add(1);
-                self.check(&entries)?;
+                let (bytes, extents) = self.check(&entries)?;
+                self.pending_bytes = self.pending_bytes.saturating_add(bytes);
+                self.pending_extents = self.pending_extents.saturating_add(extents);
                 let ids = entries.iter().map(|entry| entry.id).collect();
-                self.looking_up = Some(Pending { group, entries, need: Vec::new() });
+                self.looking_up = Some(Pending { group, entries, need: Vec::new(), bytes, extents });
                 Ok(ReceiverAction::LookUp(ids))
             }
             Message::Data { group } => {
@@ -101,6 +125,8 @@ impl Receiver {
                 if pending.group != group {
                     return Err(ProtocolError::Unexpected("data"));
                 }
+                self.pending_bytes = self.pending_bytes.saturating_sub(pending.bytes);
+                self.pending_extents = self.pending_extents.saturating_sub(pending.extents);
                 let chunks = self.take(pending, body)?;
                 Ok(ReceiverAction::Store { group, chunks })
             }
@@ -122,7 +148,16 @@ impl Receiver {
         message
     }
 
-    fn check(&self, entries: &[Entry]) -> Result<(), ProtocolError> {
+    /// Checks an offer, and returns its bytes and extents.
+    fn check(&self, entries: &[Entry]) -> Result<(u64, usize), ProtocolError> {
+        if entries.len() > ENTRIES_MAX {
+            return Err(ProtocolError::Offer("more chunks than a group has"));
+        }
+        let extents = entries.iter().fold(0_usize, |sum, entry| sum.saturating_add(entry.extents.len()));
+        if self.pending_extents.saturating_add(extents) > PENDING_EXTENTS_MAX {
+            return Err(ProtocolError::Offer("more extents than may wait"));
+        }
+        let mut bytes = 0_u64;
         for entry in entries {
             let mut length = 0_u64;
             for extent in &entry.extents {
@@ -135,8 +170,9 @@ impl Receiver {
             if length == 0 || usize::try_from(length).map_or(true, |length| length > CHUNK_BYTES_MAX) {
                 return Err(ProtocolError::Offer("a chunk of no bytes or too many"));
             }
+            bytes = bytes.saturating_add(length);
         }
-        Ok(())
+        Ok((bytes, extents))
     }
 
     fn take(&self, pending: Pending, body: &[u8]) -> Result<Vec<Arrived>, ProtocolError> {
@@ -200,7 +236,7 @@ mod tests {
         frames: usize,
     ) -> (u64, bool) {
         let mut sender = Sender::new(10_000);
-        let mut receiver = Receiver::new(key(), disk.len() as u64);
+        let mut receiver = Receiver::new(key(), disk.len() as u64, 10_000);
         let mut left = frames;
         let mut pieces = disk.chunks(chunk_bytes).enumerate().peekable();
         while pieces.peek().is_some() || sender.is_waiting() {
@@ -261,7 +297,7 @@ mod tests {
     }
 
     fn check_refused(offer: Message, expected: &ProtocolError) {
-        let mut receiver = Receiver::new(key(), 1000);
+        let mut receiver = Receiver::new(key(), 1000, 500);
         assert_eq!(&receiver.receive(offer, &[]).unwrap_err(), expected);
     }
 
@@ -282,8 +318,35 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_beyond_the_limits_is_refused() {
+        let entry = |extents: usize| Entry {
+            id: ChunkId([0; 32]),
+            extents: (0..extents as u64).map(|at| Extent::new(at, 1)).collect(),
+        };
+        let offer = |group, entries| Message::Offer { group, entries };
+        let mut receiver = Receiver::new(key(), 1 << 30, 500);
+        receiver.receive(offer(0, vec![entry(500)]), &[]).unwrap();
+        receiver.looked_up(&[true]);
+        let refused = |receiver: &mut Receiver, offer| receiver.receive(offer, &[]).unwrap_err();
+        assert_eq!(
+            refused(&mut receiver, offer(1, vec![entry(1)])),
+            ProtocolError::Offer("more than its credit allows")
+        );
+        receiver.receive(Message::Data { group: 0 }, &[]).unwrap();
+        assert_eq!(
+            refused(&mut receiver, offer(1, vec![entry(1); ENTRIES_MAX + 1])),
+            ProtocolError::Offer("more chunks than a group has")
+        );
+        let mut receiver = Receiver::new(key(), 1 << 30, 500);
+        assert_eq!(
+            refused(&mut receiver, offer(0, vec![entry(PENDING_EXTENTS_MAX / 2); 3])),
+            ProtocolError::Offer("more extents than may wait")
+        );
+    }
+
+    #[test]
     fn bytes_under_a_false_name_are_refused() {
-        let mut receiver = Receiver::new(key(), 1000);
+        let mut receiver = Receiver::new(key(), 1000, 500);
         let (id, _) = name(&key(), b"honest");
         let entries = vec![Entry { id, extents: vec![Extent::new(0, 6)] }];
         receiver.receive(Message::Offer { group: 0, entries }, &[]).unwrap();

@@ -1,13 +1,13 @@
 //! The manager's end of a data stream.
 
-use crate::message::{Entry, GROUP_BYTES, Message};
+use crate::message::{ENTRIES_MAX, Entry, GROUP_BYTES, Message};
 use crate::receiver::ProtocolError;
 use airlock_model::{ChunkId, TenantKey};
 use airlock_policy::{Chunk, Cleared};
 use std::collections::VecDeque;
 
-/// Most chunks in a group.
-const ENTRIES_MAX: usize = 8192;
+/// Most bytes that wait for an answer, whatever the peer allows.
+const CREDIT_BYTES_MAX: u64 = 64 << 20;
 
 /// Chunks that are offered together. They can only be cleared ones.
 #[derive(Debug, Default)]
@@ -76,10 +76,11 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Starts a stream on which at most `credit` bytes may wait for an answer.
+    /// Starts a stream on which at most `credit` bytes may wait for an answer. What the peer says is taken
+    /// within bounds: without any, nothing could be sent; with too much, everything would wait in memory.
     pub fn new(credit: u64) -> Self {
         Self {
-            credit,
+            credit: credit.clamp(1, CREDIT_BYTES_MAX),
             next: 0,
             offered: VecDeque::new(),
             sent: VecDeque::new(),

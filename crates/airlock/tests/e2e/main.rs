@@ -4,18 +4,21 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod cells;
 mod content;
 mod criteria;
 mod demo;
 mod doctor;
 mod errors;
 mod evasion;
+mod false_director;
 mod help;
 mod inventory;
 mod jail;
 mod judges;
 mod large;
 mod layers;
+mod lied_to;
 mod memo;
 mod nbd;
 mod policy;

@@ -1,5 +1,9 @@
 //! A director, from the first frame to the record.
 
 mod arrival;
+mod liar;
+mod lies;
 mod manager;
+mod raw;
+mod site;
 mod worker;

@@ -39,10 +39,10 @@ impl Sink for Keep {
 /// A manager that sends in whatever order it is told to.
 pub(crate) struct Manager {
     pub(crate) rules: Arc<Rules>,
-    key: SiteKey,
+    pub(crate) key: SiteKey,
     report: Report,
     pub(crate) chunks: Vec<Chunk>,
-    disk_bytes: u64,
+    pub(crate) disk_bytes: u64,
 }
 
 impl Manager {
@@ -62,10 +62,11 @@ impl Manager {
         Self { rules, key, report, chunks, disk_bytes: source.size() }
     }
 
-    fn report(&self) -> Vec<u8> {
+    /// Says the truth about itself, but that these chunks are what it has sent.
+    pub(crate) fn report(&self, sent: &[&Chunk]) -> SourceReport {
         let mut root = RootBuilder::default();
         let records: BTreeMap<_, &ChunkRecord> =
-            self.chunks.iter().map(|chunk| (chunk.record().extents[0], chunk.record())).collect();
+            sent.iter().map(|chunk| (chunk.record().extents[0], chunk.record())).collect();
         for record in records.into_values() {
             root.add(record.clone());
         }
@@ -77,15 +78,14 @@ impl Manager {
         };
         let rules = format!("blake3:{}", hex::encode(self.rules.digest()));
         let (decision, findings) = (self.report.decision, Vec::new());
-        let report = SourceReport {
+        SourceReport {
             decision,
             rules,
             disks: vec![disk],
             replays: vec![],
             counts: BTreeMap::new(),
             findings,
-        };
-        serde_json::to_vec(&report).expect("plain data")
+        }
     }
 
     /// Sends these chunks in this order as `vm`, and returns what the director finds and keeps.
@@ -124,7 +124,9 @@ impl Manager {
             }
             say(&mut data, &Message::Close);
             while hear(&mut data) != Message::Closed {}
-            say(&mut control, &Message::Finish { report: self.report() });
+            let all: Vec<&Chunk> = self.chunks.iter().collect();
+            let report = serde_json::to_vec(&self.report(&all)).expect("plain data");
+            say(&mut control, &Message::Finish { report });
             loop {
                 match hear(&mut control) {
                     Message::Working { .. } => {}
@@ -142,8 +144,8 @@ impl Manager {
         })
     }
 
-    fn open(&self, control: &mut MemoryLink, vm: &str) -> Welcome {
-        let hello = Hello {
+    pub(crate) fn hello(&self, vm: &str) -> Hello {
+        Hello {
             version: VERSION,
             vdc: DEFAULT_VDC.into(),
             vm: vm.into(),
@@ -154,8 +156,11 @@ impl Manager {
             rules: self.rules.digest(),
             key: self.key.public().0,
             resume: false,
-        };
-        say(control, &Message::Hello(Box::new(hello)));
+        }
+    }
+
+    fn open(&self, control: &mut MemoryLink, vm: &str) -> Welcome {
+        say(control, &Message::Hello(Box::new(self.hello(vm))));
         match hear(control) {
             Message::Welcome(welcome) => *welcome,
             other => panic!("{other:?}"),
