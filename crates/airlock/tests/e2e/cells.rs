@@ -131,7 +131,7 @@ impl Bed {
             let expected = if sees { self.planted.len() as u64 } else { 0 };
             assert!(action == "allow" || counted(site) == expected, "{cell:?}: {counts}");
         }
-        assert!(action == "allow" || total % self.planted.len() as u64 == 0, "{cell:?}: {counts}");
+        assert!(action == "allow" || total.is_multiple_of(self.planted.len() as u64), "{cell:?}: {counts}");
     }
 }
 

@@ -29,5 +29,6 @@ mod rules;
 mod scan;
 mod service;
 mod support;
+mod threats;
 mod transfer;
 mod verify;
