@@ -9,6 +9,7 @@ mod content;
 mod criteria;
 mod crowd;
 mod demo;
+mod described;
 mod doctor;
 mod errors;
 mod false_director;
