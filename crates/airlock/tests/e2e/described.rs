@@ -32,7 +32,7 @@ fn no_request_makes_a_director_fail() {
         .args(["--checks", "not_a_server_error", "--phases", "examples,coverage,fuzzing"])
         // Events go on without end.
         .args(["--exclude-path-regex", "/events$", "--max-examples", &examples])
-        .current_dir(&bench.home().parent().expect("a folder"))
+        .current_dir(bench.home().parent().expect("a folder"))
         .output()
         .expect("schemathesis runs");
     let said = String::from_utf8_lossy(&ran.stdout);
