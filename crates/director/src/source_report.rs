@@ -6,7 +6,7 @@
 use crate::Error;
 use crate::chamber::Arrival;
 use airlock_evidence::{SourceDisk, SourceReport};
-use airlock_model::{Extent, Site, Space, invariant};
+use airlock_model::{Decision, Extent, Site, Space, invariant};
 use airlock_transfer::Hello;
 
 /// Most findings that the source may list; it counts all of them.
@@ -24,6 +24,12 @@ pub(crate) fn check(hello: &Hello, source: &SourceReport, arrival: &Arrival) -> 
         }
         for (disk, member) in source.disks.iter().zip(members) {
             check_disk(disk, &member.id, member.size)?;
+            // What the destination takes out later explains nothing of what the source has not sent. One that refuses
+            // stops to send anywhere.
+            let all_sent = disk.holes.is_empty() && disk.coverage.dropped == 0;
+            if all_sent && source.decision != Decision::Terminate && disk.root != disk.kept_root {
+                return Err(format!("its roots of {} differ, and no hole explains it", member.id));
+            }
         }
         check_withheld(&hello.space, source, arrival)
     });
@@ -48,11 +54,6 @@ fn told_by_the_source(source: &SourceReport) -> Result<(), String> {
 fn check_disk(disk: &SourceDisk, id: &str, size: u64) -> Result<(), String> {
     if disk.coverage.total != size || invariant::coverage_sums(&disk.coverage).is_err() {
         return Err(format!("its coverage of {id} does not sum to its size"));
-    }
-    // What the destination takes out later explains nothing of what the source has not sent.
-    let all_sent = disk.holes.is_empty() && disk.coverage.dropped == 0;
-    if all_sent && disk.root != disk.kept_root {
-        return Err(format!("its roots of {id} differ, and no hole explains it"));
     }
     let sorted = disk.holes.windows(2).all(|pair| pair[0].extent.end() <= pair[1].extent.offset);
     let inside = |extent: &Extent| extent.offset.checked_add(extent.length).is_some_and(|end| end <= size);

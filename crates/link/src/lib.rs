@@ -55,7 +55,8 @@ pub enum Error {
 
 /// Carries frames between the two sites.
 pub trait Link: Send {
-    /// Sends a message with a body, given in pieces.
+    /// Sends a message with a body, given in pieces. Where that fails because the peer has left, what it said last
+    /// can still be received.
     fn send(&mut self, message: &Message, body: &[&[u8]]) -> Result<(), Error>;
 
     /// Waits for a message and puts its body in place of what is in `body`.

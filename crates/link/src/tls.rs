@@ -3,6 +3,7 @@
 use crate::identity::{DIRECTOR_NAME, Identity, digest_of};
 use crate::{Error, Link};
 use airlock_transfer::{FrameError, Message, decode, decode_lengths, encode};
+use rustix::net::sockopt;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::server::WebPkiClientVerifier;
@@ -30,11 +31,32 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a peer may stay silent in the middle of a transfer. A director that judges says so.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// When the kernel begins to ask whether an idle peer is still there: one whose connection was reset on the way
+/// says at once that it is not.
+const PROBE_IDLE: Duration = Duration::from_secs(8);
+const PROBE_INTERVAL: Duration = Duration::from_secs(8);
+/// So many unanswered questions mean that it is gone: more than a minute, as cables are pulled and plugged in.
+const PROBES: u32 = 10;
+
 const REQUEST: &str = "GET /api/v1/stream HTTP/1.1\r\nHost: director.airlock.internal\r\n\
     Connection: Upgrade\r\nUpgrade: airlock/1\r\n\r\n";
 /// A socket that is read in large pieces.
 struct Socket {
     reader: BufReader<TcpStream>,
+    /// Whether the peer takes nothing any more. What it said last can still be read: so that TLS, which writes
+    /// before it reads, gets there, what is written goes nowhere from then on.
+    deaf: bool,
+}
+
+impl Socket {
+    fn noted(&mut self, written: std::io::Result<usize>) -> std::io::Result<usize> {
+        let ended = |error: &std::io::Error| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+            matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+        };
+        self.deaf |= written.as_ref().is_err_and(ended);
+        written
+    }
 }
 
 impl Read for Socket {
@@ -45,11 +67,19 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.reader.get_mut().write(bytes)
+        if self.deaf {
+            return Ok(bytes.len());
+        }
+        let written = self.reader.get_mut().write(bytes);
+        self.noted(written)
     }
 
     fn write_vectored(&mut self, pieces: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
-        self.reader.get_mut().write_vectored(pieces)
+        if self.deaf {
+            return Ok(pieces.iter().map(|piece| piece.len()).sum());
+        }
+        let written = self.reader.get_mut().write_vectored(pieces);
+        self.noted(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -118,6 +148,13 @@ impl TlsLink {
         match &self.stream {
             Stream::Client(stream) => stream.sock.reader.get_ref(),
             Stream::Server(stream) => stream.sock.reader.get_ref(),
+        }
+    }
+
+    fn is_deaf(&self) -> bool {
+        match &self.stream {
+            Stream::Client(stream) => stream.sock.deaf,
+            Stream::Server(stream) => stream.sock.deaf,
         }
     }
 
@@ -200,6 +237,9 @@ impl<T: Read + Write> ReadWrite for T {}
 
 impl Link for TlsLink {
     fn send(&mut self, message: &Message, body: &[&[u8]]) -> Result<(), Error> {
+        if self.is_deaf() {
+            return Err(Error::Closed);
+        }
         let length = body.iter().map(|piece| piece.len()).sum();
         let frame = encode(message, length)?;
         self.write("sending", &frame)?;
@@ -271,10 +311,14 @@ fn prepare(socket: TcpStream) -> Result<Socket, Error> {
     let set = || {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-        socket.set_write_timeout(Some(SILENCE_TIMEOUT))
+        socket.set_write_timeout(Some(SILENCE_TIMEOUT))?;
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, PROBE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&socket, PROBE_INTERVAL)?;
+        Ok::<(), std::io::Error>(sockopt::set_tcp_keepcnt(&socket, PROBES)?)
     };
     set().map_err(|source| Error::Io { doing: "connecting", source })?;
-    Ok(Socket { reader: BufReader::with_capacity(SOCKET_READ_BYTES, socket) })
+    Ok(Socket { reader: BufReader::with_capacity(SOCKET_READ_BYTES, socket), deaf: false })
 }
 
 fn expect_transfer(socket: &Socket) -> Result<(), Error> {
@@ -309,7 +353,7 @@ impl Connector {
             TcpStream::connect(address).map_err(|source| Error::Io { doing: "connecting", source })?;
         // A loss now and then does not make BBR slow down, as it does CUBIC: on 50 ms with 0.1 % loss one fills the
         // link, the other a twentieth of it. A kernel without it goes on with what it has.
-        let _ = rustix::net::sockopt::set_tcp_congestion(&socket, "bbr");
+        let _ = sockopt::set_tcp_congestion(&socket, "bbr");
         let socket = prepare(socket)?;
         let mut connection = self.connection()?;
         connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));

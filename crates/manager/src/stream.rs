@@ -9,6 +9,9 @@ use airlock_policy::{Chunk, Cleared, OnFail};
 use airlock_transfer::{Group, Message, Sender, SenderAction, SenderStats};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// Most answers that are read to find out why the director has left.
+const LAST_WORDS_MAX: usize = 1000;
+
 /// What the streams of a transfer share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -101,16 +104,30 @@ impl<'s> Stream<'s> {
 
     fn act(&mut self, action: SenderAction) -> Result<(), TransferError> {
         match action {
-            SenderAction::Send(message) => self.link.send(&message, &[])?,
+            SenderAction::Send(message) => self.send(&message, &[])?,
             SenderAction::SendData(message, chunks) => {
                 let chunks: Result<Vec<Chunk>, _> =
                     chunks.into_iter().map(|chunk| self.at_hand(chunk)).collect();
                 let chunks = chunks?;
                 let pieces: Vec<&[u8]> = chunks.iter().filter_map(Chunk::bytes).collect();
-                self.link.send(&message, &pieces)?;
+                self.send(&message, &pieces)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends, or finds out why nobody listens: a director that leaves says so first, and goes on without waiting
+    /// until it is heard.
+    fn send(&mut self, message: &Message, body: &[&[u8]]) -> Result<(), TransferError> {
+        let Err(error) = self.link.send(message, body) else { return Ok(()) };
+        for _ in 0..LAST_WORDS_MAX {
+            match self.link.receive(&mut self.body) {
+                Ok(Message::Refuse(refusal)) => return Err(TransferError::Refused(refusal)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        Err(error.into())
     }
 
     /// Returns a chunk with its bytes, read again if they were not kept.

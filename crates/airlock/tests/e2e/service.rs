@@ -1,6 +1,6 @@
 //! A director as a service: paired by a code, asked over its REST API, and not stopped by those who dawdle.
 
-use crate::support::{Bench, DirectorProcess, assert_identical, bytes_under, list};
+use crate::support::{Bench, DirectorProcess, assert_identical, bytes_under, list, within};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -15,32 +15,42 @@ const HIT_BYTES: u64 = 80 << 20;
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// Whoever asks a director over HTTP with the provider's token.
-struct Provider {
+pub(crate) struct Provider {
     address: String,
     token: String,
+    namespace: Option<String>,
 }
 
 impl Provider {
-    fn of(director: &DirectorProcess, data: &Path) -> Self {
-        let address = director.url.trim_start_matches("airlock://").trim_end_matches("/default").to_owned();
-        let token = std::fs::read_to_string(data.join("provider.token")).expect("the first token");
-        Self { address, token: token.trim().to_owned() }
+    pub(crate) fn of(director: &DirectorProcess, data: &Path) -> Self {
+        Self::within(None, director, data)
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let output = Command::new("curl")
-            .args(["--silent", "--insecure", "--max-time", "60", "--request", method])
+    /// Asks from a network namespace.
+    pub(crate) fn within(namespace: Option<&str>, director: &DirectorProcess, data: &Path) -> Self {
+        let address = director.url.trim_start_matches("airlock://").trim_end_matches("/default").to_owned();
+        let token = std::fs::read_to_string(data.join("provider.token")).expect("the first token");
+        Self { address, token: token.trim().to_owned(), namespace: namespace.map(str::to_owned) }
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--max-time", "60", "--request", method])
             .args(["--header", &format!("Authorization: Bearer {}", self.token)])
             .args(["--header", "Content-Type: application/json", "--data", &body.to_string()])
-            .arg(format!("https://{}/api/v1{path}", self.address))
-            .output()
-            .expect("curl (package curl) runs");
+            .arg(format!("https://{}/api/v1{path}", self.address));
+        let output = within(self.namespace.as_deref(), curl).output().expect("curl (package curl) runs");
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     fn pair(&self, bench: &Bench, name: &str) -> PathBuf {
-        let made = self.ask("POST", "/pairings", &json!({ "tenant": "default", "label": name }));
+        self.pair_of("default", bench, name)
+    }
+
+    /// Fetches a certificate for a manager of a tenant.
+    pub(crate) fn pair_of(&self, tenant: &str, bench: &Bench, name: &str) -> PathBuf {
+        let made = self.ask("POST", "/pairings", &json!({ "tenant": tenant, "label": name }));
         let code = made["code"].as_str().unwrap_or_else(|| panic!("{made}"));
         let file = bench.path(name);
         let wrong = format!("{}{}", &code[..98], "0".repeat(64));

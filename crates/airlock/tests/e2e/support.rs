@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -62,8 +62,20 @@ impl Bench {
 
     /// Starts a director on a free port of 127.0.0.1.
     pub(crate) fn director(&self, data: &Path, args: &[&OsStr]) -> DirectorProcess {
+        self.director_at(data, "127.0.0.1:0", None, args)
+    }
+
+    /// Starts a director at an address, perhaps in a network namespace.
+    pub(crate) fn director_at(
+        &self,
+        data: &Path,
+        address: &str,
+        namespace: Option<&str>,
+        args: &[&OsStr],
+    ) -> DirectorProcess {
         let mut command = self.command("director");
-        command.arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]).args(args);
+        command.arg("--data").arg(data).args(["--listen", address]).args(args);
+        let command = within(namespace, command);
         let mut service = Service::start("the director", command).expect("the director starts");
         let line = service
             .wait_for_line(START_LIMIT, |line| line.contains("airlock.director/1"))
@@ -80,6 +92,13 @@ impl Bench {
     /// Starts a transfer as a child that can be killed.
     pub(crate) fn start_transfer(&self, args: &[&OsStr]) -> Service {
         self.start("transfer", args)
+    }
+
+    /// Starts a transfer as a child in a network namespace.
+    pub(crate) fn start_transfer_in(&self, namespace: &str, args: &[&OsStr]) -> Service {
+        let mut command = self.command("transfer");
+        command.args(args);
+        Service::start("transfer", within(Some(namespace), command)).expect("it starts")
     }
 
     /// Starts a verb as a child.
@@ -152,6 +171,26 @@ impl Bench {
         self.airlock("export").arg(vm).arg("--vault").arg(vault).arg("--to").arg(&path).expect(0);
         path
     }
+}
+
+/// Says that a test has not been made, and why.
+pub(crate) fn skipped(why: &str) {
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// Puts a command into a network namespace.
+pub(crate) fn within(namespace: Option<&str>, command: Command) -> Command {
+    let Some(namespace) = namespace else { return command };
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    inside
 }
 
 /// A director that runs as a child, and is killed when this is dropped.

@@ -142,6 +142,60 @@ async fn nothing_of_another_tenant_is_found() {
     assert_eq!(evidence["type"], "urn:airlock:problem:not-found");
 }
 
+/// Every operation of the description that takes an id gives no more away for another's than for none at all.
+#[tokio::test]
+async fn no_operation_tells_anothers_id_from_none() {
+    let site = Site::new();
+    let (one, other) = (site.tenant("one").await, site.tenant("other").await);
+    let (credential, _) = site.token(&one, "tenant:admin", None).await;
+    let (_, stranger) = site.token(&other, "tenant:admin", None).await;
+    let vdc = site.director.ledger.vdc_named(&one, "default").unwrap().unwrap().id;
+    let row = TransferRow {
+        id: [7; 16],
+        state: state::STAGING.into(),
+        shape: String::new(),
+        effective: String::new(),
+        paused: false,
+    };
+    site.director.ledger.begin(&row, &one, "default", "vm", 5).unwrap();
+    let (transfer, vm) = ("07".repeat(16), "08".repeat(16));
+    let insert = "insert into vm values (?1, 'default', 'kept', 1, ?2, 'active', 9)";
+    site.director.ledger.lock().execute(insert, [&one, &vm]).unwrap();
+    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap_or(path);
+        let Some((kind, _)) = path.split_once("/{id}") else { continue };
+        let id = match kind {
+            "/tenants" => &one,
+            "/vdcs" => &vdc,
+            "/credentials" => &credential,
+            "/transfers" => &transfer,
+            "/vms" => &vm,
+            _ => panic!("{path}: add what its id is of"),
+        };
+        for method in operations.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            let body = match path {
+                "/vdcs/{id}/policy" if method == "put" => json!({ "yaml": DEFAULT_YAML }),
+                "/vdcs/{id}/quota" => json!({}),
+                _ => Value::Null,
+            };
+            let line = |id: &str| format!("{} {}", method.to_uppercase(), path.replace("{id}", id));
+            let of_other = site.ask(&stranger, &line(id), None, &body).await;
+            let of_none = site.ask(&stranger, &line(&"0".repeat(32)), None, &body).await;
+            assert_eq!(of_other, of_none, "{method} {path}");
+            // 403 is for what no tenant may do, whatever the id.
+            assert!([403, 404].contains(&of_other.0), "{method} {path}: {of_other:?}");
+            let provider =
+                path == "/vdcs/{id}/quota" || (path, method.as_str()) == ("/vdcs/{id}/policy", "delete");
+            assert_eq!(of_other.0 == 403, provider, "{method} {path}: {of_other:?}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 16, "{asked} operations take an id");
+    assert_eq!(site.director.ledger.state_of(&[7; 16]).unwrap().as_deref(), Some(state::STAGING));
+}
+
 #[tokio::test]
 async fn a_credential_is_good_for_its_scope_and_its_time() {
     let site = Site::new();
