@@ -11,6 +11,7 @@ pub(crate) use self::rules::{
     RemoveRulesArgs, RulesArgs, RulesVerb, StoreArgs, VerifyRulesArgs,
 };
 use crate::reports::Output;
+use airlock_link::Timetable;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -107,8 +108,8 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// A disk image, a bundle (OVA, OVF, VMX, libvirt XML, VirtualBox, a folder of any of these),
-    /// an NBD export (`nbd://HOST/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), a folder of files,
-    /// a file, or - for what comes through the standard input.
+    /// an NBD export (`nbd://HOST/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), a VM in a vault
+    /// (`vault:DIR/VM`), a folder of files, a file, or - for what comes through the standard input.
     pub(crate) source: PathBuf,
     /// Take the source as this, whatever its first bytes say.
     #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
@@ -242,6 +243,10 @@ pub(crate) struct TransferArgs {
     /// Data streams, each with a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 4, env = "AIRLOCK_STREAMS", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) streams: u16,
+    /// Send at most so many bytes per second, all streams together: 10M, 1Mbit, or by the time of day (UTC), as
+    /// in "08:00,10M 19:00,off".
+    #[arg(long, value_name = "RATE", env = "AIRLOCK_BWLIMIT")]
+    pub(crate) bwlimit: Option<Timetable>,
     /// What the VM is called; the name of the source without its ending when left out.
     #[arg(long, value_name = "VM", env = "AIRLOCK_NAME")]
     pub(crate) name: Option<String>,
@@ -258,6 +263,9 @@ pub(crate) struct TransferArgs {
     /// Inspect and show what would be sent and withheld, and send nothing.
     #[arg(long, env = "AIRLOCK_PLAN", conflicts_with = "output")]
     pub(crate) plan: bool,
+    /// Take orders through the standard input, and be cancelled when it ends: how a manager runs it.
+    #[arg(long, hide = true)]
+    pub(crate) managed: bool,
 }
 
 /// Flags of `verify`.

@@ -4,6 +4,7 @@
 
 mod cli;
 mod failure;
+mod leash;
 mod output;
 mod progress;
 mod reports;

@@ -20,6 +20,7 @@ mod nbd;
 mod policy;
 mod progress;
 mod remote;
+mod repatriation;
 mod reports;
 mod resume;
 mod rules;
