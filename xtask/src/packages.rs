@@ -40,6 +40,7 @@ pub(crate) const TEST: &[&str] = &[
     "strace",
     "syslinux",
     "syslinux-common",
+    "systemd",
     "xfsprogs",
     "xorriso",
     "xz-utils",

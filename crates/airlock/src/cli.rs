@@ -1,10 +1,12 @@
 //! Every verb and flag, in one place: help, man page and completions come from here.
 
 mod director;
+mod manager;
 mod policy;
 mod rules;
 
 pub(crate) use self::director::{DirectorArgs, DirectorVerb, DoctorArgs, PairArgs, RecheckArgs, TokenArgs};
+pub(crate) use self::manager::ManagerArgs;
 pub(crate) use self::policy::{ExplainArgs, FetchPolicyArgs, PolicyArgs, PolicyVerb};
 pub(crate) use self::rules::{
     BuildRulesArgs, DirectorSiteArgs, EdmArgs, FetchRulesArgs, FingerprintsArgs, ImportArgs, ListRulesArgs,
@@ -74,6 +76,8 @@ pub(crate) enum Verb {
     Transfer(TransferArgs),
     /// Run the cloud site's service.
     Director(DirectorArgs),
+    /// Run the source site's service: an inventory, a queue and waves of transfers.
+    Manager(ManagerArgs),
     /// Fetch a client certificate from a director, with a one-time code.
     Pair(PairArgs),
     /// Look for what on this machine would get in the way of a transfer.

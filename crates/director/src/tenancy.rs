@@ -1,7 +1,7 @@
 //! Tenants and their virtual data centers.
 
+use crate::Error;
 use crate::ledger::{Ledger, to_i64};
-use crate::{Error, keys};
 use airlock_console::token::new_id;
 use airlock_policy::Document;
 use rusqlite::{OptionalExtension, Row, params};
