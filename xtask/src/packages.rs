@@ -26,6 +26,7 @@ pub(crate) const TEST: &[&str] = &[
     "gpg",
     "gpg-agent",
     "libnbd-bin",
+    "libvirt-clients",
     "lvm2",
     "lz4",
     "mount",

@@ -27,8 +27,10 @@ pub(crate) fn hold(progress: Arc<Progress>, pace: Arc<Pace>) {
 }
 
 fn obey(line: &str, pace: &Pace) {
-    match line.trim().strip_prefix("rate ").and_then(|rate| rate.parse().ok()) {
-        Some(rate) => pace.set_share(Rate::new(rate)),
-        None => tracing::warn!("a line of the manager was not understood"),
+    let rate = line.trim().strip_prefix("rate ").and_then(|rate| rate.parse().ok());
+    if let Some(rate) = rate {
+        pace.set_share(Rate::new(rate));
+    } else {
+        tracing::warn!("a line of the manager was not understood");
     }
 }

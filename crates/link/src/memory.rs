@@ -18,6 +18,7 @@ pub struct MemoryLink {
 
 impl MemoryLink {
     /// Keeps what it sends to a pace.
+    #[must_use]
     pub fn paced(self, pace: Arc<Pace>) -> Self {
         Self { pace: Some(pace), ..self }
     }

@@ -313,6 +313,7 @@ impl Connector {
     }
 
     /// Keeps what all its links send to a pace.
+    #[must_use]
     pub fn paced(self, pace: Arc<Pace>) -> Self {
         Self { pace: Some(pace), ..self }
     }

@@ -64,7 +64,8 @@ impl Manager {
                 self.start(job, &mut runs, now)?;
             }
         }
-        self.share(&mut runs)
+        self.share(&mut runs);
+        Ok(())
     }
 
     /// Notes which transfers have ended.
@@ -134,7 +135,7 @@ impl Manager {
     }
 
     /// Divides the limits of bandwidth evenly among those that run.
-    fn share(&self, runs: &mut HashMap<String, Run>) -> Result<(), Error> {
+    fn share(&self, runs: &mut HashMap<String, Run>) {
         let all = self.bwlimit.as_ref().and_then(Timetable::now).map(airlock_link::Rate::get);
         let all = all.map(|rate| rate / runs.len().max(1) as u64);
         let names: HashSet<String> = runs.values().map(|run| run.job.source.clone()).collect();
@@ -150,7 +151,6 @@ impl Manager {
             let rate = [all, own].into_iter().flatten().min();
             run.limit(rate.map_or(0, |rate| rate.max(SHARE_MIN)));
         }
-        Ok(())
     }
 
     /// Takes up again what ran when the manager was killed: what has come to its end meanwhile is known by its

@@ -440,4 +440,17 @@ mod tests {
         store.remove_source(&source.id).unwrap();
         assert!(store.vms("", 10).unwrap().is_empty());
     }
+
+    /// The driver of libvirt that comes with it for tests has one machine, `test`.
+    #[test]
+    fn the_real_virsh_is_understood() {
+        let folder = tempfile::tempdir().unwrap();
+        let virsh = Virsh { program: Path::new("virsh"), uri: "test:///default" };
+        let found = of_hypervisor(&virsh, folder.path()).expect("virsh (package libvirt-clients) answers");
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["test"]);
+        let xml = std::fs::read_to_string(&found["test"].path).unwrap();
+        assert!(xml.contains("<domain type='test'"), "{xml}");
+        let nowhere = Virsh { program: Path::new("virsh"), uri: "test:///nowhere" };
+        assert!(nowhere.names().is_err());
+    }
 }

@@ -55,7 +55,12 @@ fn config(folder: &Path, script: &'static str) -> ServiceConfig {
 impl Site {
     async fn new(script: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let manager = Arc::new(Manager::open(config(folder.path(), script)).unwrap());
+        let config = config(folder.path(), script);
+        Self::of(folder, config).await
+    }
+
+    async fn of(folder: tempfile::TempDir, config: ServiceConfig) -> Self {
+        let manager = Arc::new(Manager::open(config).unwrap());
         let file = manager.first_token().unwrap().unwrap();
         assert_eq!(manager.first_token().unwrap(), None);
         let token = std::fs::read_to_string(file).unwrap().trim().to_owned();
@@ -198,6 +203,36 @@ async fn a_wave_in_order_stops_at_what_is_not_kept() {
     assert_eq!(site.ask(&site.token, "POST /waves", None, "name: x\nvms: []\n").await.0, 422);
     let unknown = "name: x\nvms: [{source: here, vm: z, destination: there}]";
     assert_eq!(site.ask(&site.token, "POST /waves", None, unknown).await.0, 404);
+}
+
+/// The limit of the manager and that of the source are divided among those that run, and the lower one counts.
+#[tokio::test]
+async fn a_limit_is_told_to_those_that_run() {
+    const SAYS: &str =
+        r#"read line; echo "{\"schema\":\"airlock.transfer/1\",\"told\":\"$line\"}"; cat >/dev/null"#;
+    let folder = tempfile::tempdir().unwrap();
+    let config = ServiceConfig { bwlimit: Some("1M".parse().unwrap()), ..config(folder.path(), SAYS) };
+    let site = Site::of(folder, config).await;
+    let ids = [site.queue("a").await, site.queue("b").await];
+    site.manager.turn().unwrap();
+    assert_eq!(site.manager.runs().len(), 2);
+    for id in &ids {
+        site.manager.runs().get_mut(id).unwrap().stop();
+        site.until(id, "active").await;
+        let told = site.manager.store.job(id).unwrap().outcome.unwrap()["told"].clone();
+        assert_eq!(told, "rate 524288");
+    }
+}
+
+#[tokio::test]
+async fn before_its_time_a_transfer_waits() {
+    let site = Site::new(KEPT).await;
+    let body = json!({ "source": "here", "vm": "a", "destination": "there",
+        "schedule": { "not_before": 4_000_000_000_u64 } });
+    let id = site.made("POST /transfers", body).await["transfer"]["id"].as_str().unwrap().to_owned();
+    site.manager.turn().unwrap();
+    assert_eq!(site.get(&format!("/transfers/{id}")).await["transfer"]["state"], "queued");
+    assert!(site.manager.runs().is_empty());
 }
 
 /// A manager that was killed finds what ran: what its evidence does not settle is queued again.
