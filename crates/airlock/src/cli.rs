@@ -1,16 +1,19 @@
 //! Every verb and flag, in one place: help, man page and completions come from here.
 
 mod director;
+mod manager;
 mod policy;
 mod rules;
 
 pub(crate) use self::director::{DirectorArgs, DirectorVerb, DoctorArgs, PairArgs, RecheckArgs, TokenArgs};
+pub(crate) use self::manager::ManagerArgs;
 pub(crate) use self::policy::{ExplainArgs, FetchPolicyArgs, PolicyArgs, PolicyVerb};
 pub(crate) use self::rules::{
     BuildRulesArgs, DirectorSiteArgs, EdmArgs, FetchRulesArgs, FingerprintsArgs, ImportArgs, ListRulesArgs,
     RemoveRulesArgs, RulesArgs, RulesVerb, StoreArgs, VerifyRulesArgs,
 };
 use crate::reports::Output;
+use airlock_link::Timetable;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -73,6 +76,8 @@ pub(crate) enum Verb {
     Transfer(TransferArgs),
     /// Run the cloud site's service.
     Director(DirectorArgs),
+    /// Run the source site's service: an inventory, a queue and waves of transfers.
+    Manager(ManagerArgs),
     /// Fetch a client certificate from a director, with a one-time code.
     Pair(PairArgs),
     /// Look for what on this machine would get in the way of a transfer.
@@ -107,8 +112,8 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// A disk image, a bundle (OVA, OVF, VMX, libvirt XML, VirtualBox, a folder of any of these),
-    /// an NBD export (`nbd://HOST/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), a folder of files,
-    /// a file, or - for what comes through the standard input.
+    /// an NBD export (`nbd://HOST/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), a VM in a vault
+    /// (`vault:DIR/VM`), a folder of files, a file, or - for what comes through the standard input.
     pub(crate) source: PathBuf,
     /// Take the source as this, whatever its first bytes say.
     #[arg(long, value_enum, env = "AIRLOCK_SOURCE_FORMAT")]
@@ -242,6 +247,10 @@ pub(crate) struct TransferArgs {
     /// Data streams, each with a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 4, env = "AIRLOCK_STREAMS", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) streams: u16,
+    /// Send at most so many bytes per second, all streams together: 10M, 1Mbit, or by the time of day (UTC), as
+    /// in "08:00,10M 19:00,off".
+    #[arg(long, value_name = "RATE", env = "AIRLOCK_BWLIMIT")]
+    pub(crate) bwlimit: Option<Timetable>,
     /// What the VM is called; the name of the source without its ending when left out.
     #[arg(long, value_name = "VM", env = "AIRLOCK_NAME")]
     pub(crate) name: Option<String>,
@@ -258,6 +267,9 @@ pub(crate) struct TransferArgs {
     /// Inspect and show what would be sent and withheld, and send nothing.
     #[arg(long, env = "AIRLOCK_PLAN", conflicts_with = "output")]
     pub(crate) plan: bool,
+    /// Take orders through the standard input, and be cancelled when it ends: how a manager runs it.
+    #[arg(long, hide = true)]
+    pub(crate) managed: bool,
 }
 
 /// Flags of `verify`.

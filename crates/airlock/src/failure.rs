@@ -41,11 +41,13 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// What to do next.
     pub(crate) hint: Option<String>,
+    /// Whether the same again may succeed without that anybody does anything.
+    pub(crate) retry: bool,
 }
 
 impl Failure {
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), hint: None }
+        Self { code, text: text.into(), hint: None, retry: false }
     }
 
     pub(crate) fn of(code: Code, error: &dyn std::error::Error) -> Self {
@@ -63,6 +65,10 @@ impl Failure {
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    fn retried_if(self, retry: bool) -> Self {
+        Self { retry, ..self }
     }
 
     pub(crate) fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
@@ -107,7 +113,7 @@ impl From<TransferError> for Failure {
                     RefusalKind::NotAuthorised => Code::NotAuthorised,
                     RefusalKind::Protocol | RefusalKind::Failed => Code::Error,
                 };
-                Self::of(code, &error)
+                Self::of(code, &error).retried_if(code == Code::Busy)
             }
             TransferError::NoDisk(_) => Self::of(Code::Usage, &error).hint(
                 "`airlock scan` inspects files and folders; --source-format raw takes the file as a disk",
@@ -115,7 +121,7 @@ impl From<TransferError> for Failure {
             TransferError::Station(StationError::Cancelled) => {
                 Self::of(Code::Cancelled, &error).hint("the same command with --resume goes on from here")
             }
-            TransferError::Link(_) => Self::of(Code::Error, &error).hint(
+            TransferError::Link(link) => Self::of(Code::Error, &error).retried_if(link.is_passing()).hint(
                 "check that the director runs and that --identity is its file; --resume goes on from here",
             ),
             TransferError::Director(_) | TransferError::Policy { .. } => Self::of(Code::Verification, &error)

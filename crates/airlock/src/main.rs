@@ -4,6 +4,7 @@
 
 mod cli;
 mod failure;
+mod leash;
 mod output;
 mod progress;
 mod reports;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Scan(args) => verbs::scan::run(context, &args),
         Verb::Transfer(args) => verbs::transfer::run(context, &args),
         Verb::Director(args) => verbs::director::run(context, &args),
+        Verb::Manager(args) => verbs::manager::run(context, &args),
         Verb::Pair(args) => verbs::pair::run(context, &args),
         Verb::Doctor(args) => verbs::doctor::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),

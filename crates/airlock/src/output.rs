@@ -40,6 +40,7 @@ pub(crate) fn failure(failure: &Failure, format: Format) {
             "result": { "code": failure.code as u8 },
             "error": failure.text,
             "hint": failure.hint,
+            "retry": failure.retry,
         });
         // Standard error has it already.
         let _ = print(&format!("{value}\n"));

@@ -6,6 +6,7 @@ use airlock_checks::exact::ExactList;
 use airlock_checks::fingerprints::Prints;
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
 use airlock_checks::{Book, Rules, System, malware::HashList};
+use airlock_director::{Director, VaultVm};
 use airlock_disk::Format;
 use airlock_evidence::SiteKey;
 use airlock_licensing::Entitlements;
@@ -282,6 +283,8 @@ pub(crate) struct OpenSource {
     source: Source,
     /// Removed at the end.
     _spool: Option<tempfile::TempDir>,
+    /// Keeps others from changing the vault that it is read from.
+    _vault: Option<Director>,
 }
 
 impl std::ops::Deref for OpenSource {
@@ -295,13 +298,19 @@ impl std::ops::Deref for OpenSource {
 /// Opens what is to be inspected. `disk` takes a file of unknown content as a raw disk.
 pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<OpenSource, Failure> {
     let text = args.source.to_str().unwrap_or_default();
-    let (source, spool) = if Uri::is_meant(text) {
-        (export(text, args)?, None)
+    let (mut spooled, mut vault) = (None, None);
+    let source = if Uri::is_meant(text) {
+        export(text, args)?
+    } else if let Some((directory, vm)) = in_vault(&args.source) {
+        let (director, source) = kept(directory, vm, args)?;
+        vault = Some(director);
+        source
     } else if text == "-" {
         let (folder, path) = spool()?;
-        (Source::open(&path, &options(args, disk))?, Some(folder))
+        spooled = Some(folder);
+        Source::open(&path, &options(args, disk))?
     } else {
-        (Source::open(&args.source, &options(args, disk))?, None)
+        Source::open(&args.source, &options(args, disk))?
     };
     if source.was_probed() && source.disk().format() == Format::Raw {
         tracing::info!(
@@ -312,7 +321,26 @@ pub(crate) fn source(args: &SourceArgs, disk: bool) -> Result<OpenSource, Failur
         let name = if oddity.volume.is_empty() { "disk" } else { &oddity.volume };
         crate::output::note(&format!("note: {name}: {}", oddity.what));
     }
-    Ok(OpenSource { source, _spool: spool })
+    Ok(OpenSource { source, _spool: spooled, _vault: vault })
+}
+
+/// Reads `vault:DIR/VM`.
+pub(crate) fn in_vault(source: &Path) -> Option<(&Path, &str)> {
+    let (directory, vm) = source.to_str()?.strip_prefix("vault:")?.rsplit_once('/')?;
+    (!directory.is_empty() && !vm.is_empty()).then_some((Path::new(directory), vm))
+}
+
+/// Opens a VM that a vault keeps.
+fn kept(directory: &Path, vm: &str, args: &SourceArgs) -> Result<(Director, Source), Failure> {
+    if args.source_format.is_some() || args.allow_backing.is_some() {
+        let text =
+            "a VM in a vault is read as it was kept: --source-format and --allow-backing are for files";
+        return Err(Failure::new(Code::Usage, text));
+    }
+    let director = crate::verbs::export::open_vault(directory)?;
+    let VaultVm { space, machine, source } = director.open_vm(vm, None)?;
+    let source = Source::of_space(Path::new(vm), space, machine, source)?;
+    Ok((director, source))
 }
 
 /// Opens a disk that a server exports.

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! What is the same at both sites is here: the [`Front`] that accepts, bounds and times out connections,
-//! [`Problem`]s as answers, [`Rates`] of requests, [`Body`] and [`Ask`] to read them, and [`Page`]s of lists.
+//! [`Problem`]s as answers, [`Rates`] of requests, [`Body`] and [`Ask`] to read them, [`Page`]s of lists,
+//! the [`guard`] before the routes with the [`journal`] of what was answered and of what happened, which
+//! [`watch`] tells, and bearer [`token`]s.
 //! What the routes do is the site's.
 //!
 //! Deliberately absent: HTTP/2, which would let one connection ask for very much at once, and any
@@ -15,9 +17,13 @@
 
 mod extract;
 mod front;
+pub mod guard;
+pub mod journal;
 mod page;
 mod problem;
 mod rate;
+pub mod token;
+pub mod watch;
 
 pub use extract::{Ask, Body, read_body};
 pub use front::{Config, Front, Handoff, Peer};

@@ -3,17 +3,15 @@
 //! Nothing that lets anybody in stands in the ledger: tokens and codes as their SHA-256,
 //! certificates as the SHA-256 of their DER. A secret is 256 random bits, so a plain hash is enough.
 
+use crate::Error;
 use crate::ledger::{Ledger, to_i64};
-use crate::tenancy::{Page, new_id};
-use crate::{Error, keys};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::tenancy::Page;
+use airlock_console::token::{digest_of, new_id, new_secret, new_token};
 use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
-/// What every token begins with, so that scanners of secrets know it.
-const TOKEN_PREFIX: &str = "airlock_";
 /// How often a pairing code may be tried.
 const PAIRING_ATTEMPTS: u32 = 5;
 
@@ -99,19 +97,6 @@ pub(crate) struct Pairing {
     pub(crate) scopes: Vec<Scope>,
     pub(crate) replaces: Option<String>,
     pub(crate) certificate_expires_at: Option<u64>,
-}
-
-/// Returns the SHA-256 of a secret, in hexadecimal.
-pub(crate) fn digest_of(secret: &str) -> String {
-    hex::encode(digest(&SHA256, secret.as_bytes()))
-}
-
-fn new_secret() -> Zeroizing<String> {
-    Zeroizing::new(hex::encode(*keys::random()))
-}
-
-fn new_token() -> Zeroizing<String> {
-    Zeroizing::new(format!("{TOKEN_PREFIX}{}", *new_secret()))
 }
 
 fn join(scopes: &[Scope]) -> String {

@@ -36,7 +36,7 @@ create index if not exists product_by_vm on product (tenant, vdc, vm);
 /// Version 2: tenants own virtual data centers with quotas, and are let in by credentials.
 /// `bytes` of a transfer is what it has stored; of one that was there before, it starts at 0.
 /// A `digest` is the SHA-256 of a token, of a certificate or of the secret of a pairing code.
-/// Events are numbered for each reader on its own, so that the numbers say nothing of others.
+/// The tables of [`airlock_console::journal`] come with it.
 const SECOND: &str = "
 alter table transfer add column bytes integer not null default 0;
 alter table transfer add column paused integer not null default 0;
@@ -55,13 +55,6 @@ create table pairing (
     scopes text not null, replaces text, attempts_left integer not null,
     expires_at integer not null, certificate_expires_at integer
 ) strict;
-create table request (
-    id text primary key, digest text not null, status integer, sealed blob, created_at integer not null
-) strict;
-create table event (
-    reader text not null, sequence integer not null, at integer not null, kind text not null,
-    subject text not null, detail text not null, primary key (reader, sequence)
-) strict, without rowid;
 insert or ignore into tenant values ('default', 'default', 0);
 insert or ignore into tenant select distinct tenant, tenant, 0 from peer;
 insert or ignore into vdc select id, id, 'default', null, null, null, null, 0 from tenant;
@@ -84,6 +77,9 @@ pub(crate) fn bring_up(connection: &mut Connection, path: &Path) -> Result<(), E
         if version < number {
             transaction.execute_batch(step)?;
         }
+    }
+    if version < 2 {
+        transaction.execute_batch(airlock_console::journal::TABLES)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;

@@ -1,7 +1,8 @@
 //! Tenants and their virtual data centers.
 
+use crate::Error;
 use crate::ledger::{Ledger, to_i64};
-use crate::{Error, keys};
+use airlock_console::token::new_id;
 use airlock_policy::Document;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
@@ -71,13 +72,6 @@ pub(crate) struct Page<'p> {
     pub(crate) after: &'p str,
     /// Most rows.
     pub(crate) limit: u32,
-}
-
-/// Returns a new id that cannot be guessed.
-pub(crate) fn new_id() -> String {
-    let mut id = [0; 16];
-    keys::fill(&mut id);
-    hex::encode(id)
 }
 
 /// Reads a policy that was stored or handed in.

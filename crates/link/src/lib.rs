@@ -12,12 +12,14 @@
 mod fetch;
 mod identity;
 mod memory;
+mod pace;
 mod pairing;
 mod tls;
 
 pub use fetch::FetchError;
 pub use identity::{Authority, Identity, IdentityError};
 pub use memory::{MemoryLink, pair};
+pub use pace::{Pace, Rate, RateError, Timetable, minute_of};
 pub use pairing::{PairError, PairingCode, pair_with};
 pub use tls::{Connector, TlsLink, Waker, peer_of, server_config};
 
@@ -51,6 +53,19 @@ pub enum Error {
     /// The peer closed the connection in good order.
     #[error("the other site closed the connection")]
     Closed,
+}
+
+impl Error {
+    /// Says whether it may be otherwise the next time: the other site was away or busy. One that this site
+    /// does not believe, or that does not believe this site, stays so.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
+            Self::Closed | Self::Silent => true,
+            Self::Upgrade(said) => said.contains(" 503 "),
+            Self::Frame(_) | Self::Tls(_) => false,
+        }
+    }
 }
 
 /// Carries frames between the two sites.

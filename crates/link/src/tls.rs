@@ -1,7 +1,8 @@
 //! A link over TCP, TLS 1.3 and an HTTP/1.1 upgrade.
 
 use crate::identity::{DIRECTOR_NAME, Identity, digest_of};
-use crate::{Error, Link};
+use crate::pace::PIECE_BYTES;
+use crate::{Error, Link, Pace};
 use airlock_transfer::{FrameError, Message, decode, decode_lengths, encode};
 use rustix::net::sockopt;
 use rustls::crypto::CryptoProvider;
@@ -100,6 +101,8 @@ pub struct TlsLink {
     ahead_used: usize,
     /// Set by a [`Waker`]: nothing is received any more.
     woken: Arc<AtomicBool>,
+    /// How fast it may send.
+    pace: Option<Arc<Pace>>,
 }
 
 /// Ends the wait of a thread in [`Link::receive`], from another thread.
@@ -127,7 +130,7 @@ impl fmt::Debug for TlsLink {
 
 impl TlsLink {
     fn new(stream: Stream, ahead: Vec<u8>) -> Self {
-        Self { stream, ahead, ahead_used: 0, woken: Arc::default() }
+        Self { stream, ahead, ahead_used: 0, woken: Arc::default(), pace: None }
     }
 
     /// Takes over a connection whose client was told that the protocols are switched. `ahead` are the
@@ -209,6 +212,19 @@ impl TlsLink {
         self.io().write_all(bytes).map_err(|source| Error::Io { doing, source })
     }
 
+    /// Writes the body of a frame: under a limit, in pieces that each wait for their time.
+    fn write_paced(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(pace) = self.pace.clone() else { return self.write("sending", bytes) };
+        for piece in bytes.chunks(PIECE_BYTES) {
+            pace.wait_for(piece.len());
+            self.write("sending", piece)?;
+            if pace.rate().is_some() {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.io().flush().map_err(|source| Error::Io { doing: "sending", source })
     }
@@ -244,7 +260,7 @@ impl Link for TlsLink {
         let frame = encode(message, length)?;
         self.write("sending", &frame)?;
         for piece in body {
-            self.write("sending", piece)?;
+            self.write_paced(piece)?;
         }
         self.flush()
     }
@@ -330,6 +346,7 @@ fn expect_transfer(socket: &Socket) -> Result<(), Error> {
 #[derive(Debug, Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
+    pace: Option<Arc<Pace>>,
 }
 
 impl Connector {
@@ -339,7 +356,13 @@ impl Connector {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots(identity)?)
             .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())?;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: Arc::new(config), pace: None })
+    }
+
+    /// Keeps what all its links send to a pace.
+    #[must_use]
+    pub fn paced(self, pace: Arc<Pace>) -> Self {
+        Self { pace: Some(pace), ..self }
     }
 
     pub(crate) fn connection(&self) -> Result<ClientConnection, Error> {
@@ -369,6 +392,7 @@ impl Connector {
         if let Stream::Client(stream) = &link.stream {
             expect_transfer(&stream.sock)?;
         }
+        link.pace.clone_from(&self.pace);
         Ok(link)
     }
 }

@@ -9,10 +9,13 @@
 //! stream of its own, so bytes are read, hashed, inspected, judged and sent by one
 //! thread and are never copied between threads.
 //!
+//! [`service`] is the site as a service: it knows what there is to move, and runs such transfers.
+//!
 //! Deliberately absent: any knowledge of how a director stores what it gets.
 #![forbid(unsafe_code)]
 
 mod conclusion;
+pub mod service;
 mod source;
 mod stream;
 mod transfer;

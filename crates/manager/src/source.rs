@@ -46,6 +46,16 @@ impl Source {
         Self::of(name, Bundle::of_disk(disk))
     }
 
+    /// Takes a VM that is there already with all its disks and files, and surveys it.
+    pub fn of_space(
+        name: &Path,
+        space: Space,
+        machine: Option<Machine>,
+        source: Arc<dyn BlockSource>,
+    ) -> Result<Self, SourceError> {
+        Self::of(name, Bundle { machine, space, ..Bundle::of_disk(source) })
+    }
+
     fn of(path: &Path, bundle: Bundle) -> Result<Self, SourceError> {
         let mut survey = airlock_guest::survey_space(&*bundle.source, &bundle.space)
             .map_err(|source| SourceError::Survey { path: path.to_path_buf(), source })?;

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "checks",
             "transfer",
             "link",
+            "console",
         ],
     ),
     (

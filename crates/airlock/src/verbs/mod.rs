@@ -13,6 +13,7 @@ mod fingerprints;
 pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod list;
+pub(crate) mod manager;
 pub(crate) mod pair;
 pub(crate) mod policy;
 mod recheck;

@@ -7,11 +7,11 @@ use crate::cli::{Format, OnFail, TransferArgs};
 use crate::failure::{Code, Failure};
 use crate::progress::{Meter, cancel_on_interrupt};
 use crate::reports::Outputs;
-use crate::{output, site, stats};
+use crate::{leash, output, site, stats};
 use airlock_checks::Progress;
 use airlock_checks::memo::Memo;
 use airlock_director::{Config, DEFAULT_VDC, Director, Error as DirectorError};
-use airlock_link::{Connector, Identity, Link, pair};
+use airlock_link::{Connector, Identity, Link, Pace, pair};
 use airlock_manager::{Connect, Offer, Outcome, Source, Stage, TransferError};
 use airlock_model::{Coverage, Decision, Escaped, Finding, Site};
 use airlock_policy::{Document, Effective};
@@ -66,6 +66,10 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     let destination = parse_destination(&args.dest)?;
     let progress = Arc::new(Progress::default());
     cancel_on_interrupt(&progress);
+    let pace = Arc::new(Pace::new(args.bwlimit.clone()));
+    if args.managed {
+        leash::hold(Arc::clone(&progress), Arc::clone(&pace));
+    }
     let meter = Meter::start("opening", Arc::clone(&progress), context.progress);
     let home = site::home()?;
     let (policy, policy_yaml) = site::policy(args.rules.policy.as_deref())?;
@@ -86,7 +90,7 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     };
     let offer = Offer {
         source: &source,
-        vm: args.name.clone().unwrap_or_else(|| default_name(&source)),
+        vm: args.name.clone().unwrap_or_else(|| default_name(args, &source)),
         vdc,
         policy: &policy,
         policy_yaml: &policy_yaml,
@@ -104,10 +108,10 @@ pub(crate) fn run(context: Context, args: &TransferArgs) -> Result<Code, Failure
     let outcome = match &destination {
         Destination::Directory(directory) => {
             let director = embedded(directory, args.dest_policy.as_deref(), &rules)?;
-            to_embedded(&director, &offer, &progress, &meter)?
+            to_embedded(&director, &offer, &pace, &progress, &meter)?
         }
         Destination::Remote { address, .. } => {
-            let connector = connector(args.identity.as_deref())?;
+            let connector = connector(args.identity.as_deref())?.paced(pace);
             let connect = || {
                 let link: Box<dyn Link> = Box::new(connector.connect(address)?);
                 Ok(link)
@@ -147,7 +151,10 @@ pub(crate) fn parse_director(text: &str) -> Result<(String, String), Failure> {
     Ok((address.to_owned(), vdc.to_owned()))
 }
 
-fn default_name(source: &Source) -> String {
+fn default_name(args: &TransferArgs, source: &Source) -> String {
+    if let Some((_, vm)) = site::in_vault(&args.source.source) {
+        return vm.to_owned();
+    }
     let stem = source.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
     stem.filter(|stem| !stem.is_empty()).unwrap_or_else(|| "vm".into())
 }
@@ -174,6 +181,7 @@ pub(crate) fn embedded(
 fn to_embedded(
     director: &Director,
     offer: &Offer<'_>,
+    pace: &Arc<Pace>,
     progress: &Progress,
     meter: &Meter,
 ) -> Result<Outcome, Failure> {
@@ -195,7 +203,7 @@ fn to_embedded(
                     );
                 }
             });
-            let link: Box<dyn Link> = Box::new(here);
+            let link: Box<dyn Link> = Box::new(here.paced(Arc::clone(pace)));
             Ok(link)
         };
         send(offer, &connect, progress, meter)
