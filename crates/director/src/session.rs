@@ -139,9 +139,8 @@ impl Director {
         chamber.end();
         self.connections.cut_others(&id, connection, Cut::Ended);
         chamber.wait_for_streams();
-        let ended = self.ended(tenant, &id, connection, outcome);
         self.live().remove(&id);
-        ended
+        self.ended(tenant, &id, connection, outcome)
     }
 
     /// Notes how a transfer has ended, and discards what was cancelled. What somebody brought who broke the
