@@ -1,7 +1,9 @@
 //! Reads files of a guest, whole or in parts.
 
+use airlock_decode::ReadAt;
 use airlock_disk::BlockSource;
 use airlock_guest::unpack;
+use airlock_model::field::{narrow, wide};
 use airlock_model::{Place, Run};
 
 /// The content of a file.
@@ -14,31 +16,6 @@ pub(crate) struct Content<'c> {
 impl<'c> Content<'c> {
     pub(crate) fn new(source: &'c dyn BlockSource, place: &'c Place<'c>) -> Self {
         Self { source, place }
-    }
-
-    /// Returns the length of the file.
-    pub(crate) fn size(&self) -> u64 {
-        self.place.size
-    }
-
-    /// Returns all bytes of the file, if they are no more than `most` and can be read.
-    pub(crate) fn read_all(&self, most: u64) -> Option<Vec<u8>> {
-        if self.place.size > most {
-            return None;
-        }
-        self.read(0, self.place.size)
-    }
-
-    /// Returns `length` bytes from `offset`, or as many as there are. Gaps are zeros.
-    pub(crate) fn read(&self, offset: u64, length: u64) -> Option<Vec<u8>> {
-        let length = length.min(self.place.size.saturating_sub(offset));
-        let mut bytes = vec![0; usize::try_from(length).ok()?];
-        if self.place.packed.is_empty() {
-            fill(self.source, self.place.runs, offset, &mut bytes)?;
-        } else {
-            self.unpack(offset, &mut bytes)?;
-        }
-        Some(bytes)
     }
 
     /// Fills `bytes` with what the pieces of a packed file unpack to.
@@ -62,6 +39,41 @@ impl<'c> Content<'c> {
         }
         Some(())
     }
+}
+
+impl ReadAt for Content<'_> {
+    fn size(&self) -> u64 {
+        self.place.size
+    }
+
+    /// Gaps are zeros. What cannot be read as a whole is not read at all.
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> usize {
+        let length = narrow(self.place.size.saturating_sub(offset)).min(into.len());
+        let Some(bytes) = into.get_mut(..length) else { return 0 };
+        bytes.fill(0);
+        let filled = if self.place.packed.is_empty() {
+            fill(self.source, self.place.runs, offset, bytes)
+        } else {
+            self.unpack(offset, bytes)
+        };
+        filled.map_or(0, |()| length)
+    }
+}
+
+/// Returns all bytes of a file, if they are no more than `most` and can be read.
+pub(crate) fn all(file: &mut dyn ReadAt, most: u64) -> Option<Vec<u8>> {
+    let length = file.size();
+    if length > most {
+        return None;
+    }
+    part(file, 0, length)
+}
+
+/// Returns `length` bytes from `offset`, or as many as there are; nothing if they cannot be read.
+pub(crate) fn part(file: &mut dyn ReadAt, offset: u64, length: u64) -> Option<Vec<u8>> {
+    let length = length.min(file.size().saturating_sub(offset));
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    (wide(file.read_at(offset, &mut bytes)) == length).then_some(bytes)
 }
 
 /// Fills `bytes` from `offset` of the stream that runs make up.

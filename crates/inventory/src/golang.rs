@@ -40,16 +40,14 @@ fn module(text: &str) -> Option<Package> {
 /// Where the section begins that the linker writes.
 pub(crate) const MAGIC: &[u8] = b"\xff Go buildinf:";
 
-/// Reads the section `.go.buildinfo` in its form since Go 1.18: two strings behind 32 bytes of header,
-/// each with its length as a varint; the second is the list of modules between two marks of 16 bytes.
-pub(crate) fn build_info(section: &[u8]) -> Vec<Package> {
-    let Some(flags) = section.get(15).filter(|_| section.starts_with(MAGIC)) else { return Vec::new() };
-    if flags & 2 == 0 {
-        return Vec::new();
-    }
-    let mut rest = section.get(32..).unwrap_or_default();
-    let Some(version) = string(&mut rest) else { return Vec::new() };
-    let Some(modules) = string(&mut rest) else { return Vec::new() };
+/// Reads bytes at an address of the memory of a program.
+pub(crate) type Memory<'m> = dyn FnMut(u64, u64) -> Option<Vec<u8>> + 'm;
+
+/// Reads what the linker writes (package `debug/buildinfo`): behind a header of 32 bytes two strings, the version
+/// and the list of modules between two marks of 16 bytes. Since Go 1.18 they follow with their lengths as varints;
+/// before, the header has the addresses of both, as Go has strings in memory.
+pub(crate) fn build_info(info: &[u8], memory: &mut Memory<'_>) -> Vec<Package> {
+    let Some((version, modules)) = strings(info, memory) else { return Vec::new() };
     let inner = modules.get(16..modules.len().saturating_sub(16)).unwrap_or_default();
     let text = String::from_utf8_lossy(inner);
     let mut packages: Vec<Package> = Vec::new();
@@ -67,10 +65,36 @@ pub(crate) fn build_info(section: &[u8]) -> Vec<Package> {
             _ => {}
         }
     }
-    let toolchain = String::from_utf8_lossy(version);
+    let toolchain = String::from_utf8_lossy(&version);
     let toolchain = toolchain.split(' ').next().and_then(|word| word.strip_prefix("go"));
     packages.extend(toolchain.map(|version| Package::new(Ecosystem::Golang, "stdlib", version.to_owned())));
     packages
+}
+
+fn strings(info: &[u8], memory: &mut Memory<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (&pointer, &flags) = (info.get(14)?, info.get(15)?);
+    if !info.starts_with(MAGIC) {
+        return None;
+    }
+    if flags & 2 != 0 {
+        let mut rest = info.get(32..)?;
+        let version = string(&mut rest)?.to_vec();
+        return Some((version, string(&mut rest)?.to_vec()));
+    }
+    // Big-endian programs are none that are read here.
+    if flags & 1 != 0 || !matches!(pointer, 4 | 8) {
+        return None;
+    }
+    let width = usize::from(pointer);
+    let number = |bytes: &[u8], index: usize| {
+        let bytes = bytes.get(index * width..(index + 1) * width)?;
+        Some(bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    let mut text = |index| {
+        let header = memory(number(info.get(16..)?, index)?, width as u64 * 2)?;
+        memory(number(&header, 0)?, number(&header, 1)?)
+    };
+    Some((text(0)?, text(1)?))
 }
 
 /// Takes a string with its length before it.
@@ -94,7 +118,7 @@ fn string<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn names(packages: Vec<Package>) -> Vec<(String, String)> {
@@ -112,23 +136,38 @@ mod tests {
         assert_eq!(versions, ["1.0.0", "2.1.0+incompatible", "0.0.0-20200101000000-abcdefabcdef"]);
     }
 
+    const MARK: [u8; 16] = [b'0'; 16];
+
+    /// Returns what the linker writes since Go 1.18.
+    pub(crate) fn info(version: &str, list: &str) -> Vec<u8> {
+        let mut info = [MAGIC, &[8, 2], &[0; 16]].concat();
+        for text in [version.as_bytes(), &[&MARK, list.as_bytes(), &MARK].concat()] {
+            let length = text.len();
+            info.extend([u8::try_from(length & 0x7f).unwrap() | 0x80, u8::try_from(length >> 7).unwrap()]);
+            info.extend(text);
+        }
+        info
+    }
+
+    /// Returns what it wrote before, for a program that has it at that address.
+    pub(crate) fn old_info(base: u64, version: &str, list: &str) -> Vec<u8> {
+        let list = [&MARK, list.as_bytes(), &MARK].concat();
+        let (headers, version_at) = (base + 32, base + 64);
+        let list_at = version_at + version.len() as u64;
+        let numbers = [headers, headers + 16, version_at, version.len() as u64, list_at, list.len() as u64];
+        let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        [MAGIC, &[8, 0], &numbers, version.as_bytes(), &list].concat()
+    }
+
     #[test]
     fn a_program_lists_its_modules() {
         let list = "path\ta.test/x\nmod\ta.test/x\t(devel)\t\ndep\ta.test/b\tv1.0.0\th1:x=\ndep\ta.test/c\tv1.0.0\n=>\ta.test/d\tv1.5.0\th1:y=\n";
-        let mut section = [MAGIC, &[8, 2], &[0; 16]].concat();
-        section.extend([8]);
-        section.extend(b"go1.21.5");
-        let modules = [[b'0'; 16].as_slice(), list.as_bytes(), &[b'1'; 16]].concat();
-        section.extend([
-            u8::try_from(modules.len() & 0x7f).unwrap() | 0x80,
-            u8::try_from(modules.len() >> 7).unwrap(),
-        ]);
-        section.extend(modules);
+        let section = info("go1.21.5", list);
         let expected = [("a.test/b", "1.0.0"), ("a.test/d", "1.5.0"), ("stdlib", "1.21.5")];
         let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        assert_eq!(names(build_info(&section)), expected);
+        assert_eq!(names(build_info(&section, &mut |_, _| None)), expected);
         for length in 0..section.len() {
-            let _ = build_info(&section[..length]);
+            let _ = build_info(&section[..length], &mut |_, _| None);
         }
     }
 }

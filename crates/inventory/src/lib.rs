@@ -18,16 +18,19 @@ mod apk;
 mod content;
 mod dotnet;
 mod dpkg;
-mod elf;
 mod golang;
 mod java;
 mod kernel;
+mod marks;
+mod members;
 mod node;
 mod os_release;
 mod product;
+mod program;
 mod python;
 mod readers;
 mod registry;
+mod rpm;
 mod ruby;
 mod rust;
 mod stanza;
@@ -36,6 +39,7 @@ mod windows;
 
 pub use os_release::System;
 
+use airlock_decode::ReadAt;
 use airlock_disk::BlockSource;
 use airlock_guest::Survey;
 use airlock_model::{Escaped, PlaceKind, Space};
@@ -63,6 +67,8 @@ pub enum Ecosystem {
     Deb,
     /// Alpine.
     Apk,
+    /// Red Hat, SUSE and their descendants.
+    Rpm,
     /// Python.
     Pypi,
     /// Node.
@@ -87,6 +93,7 @@ impl Ecosystem {
         match self {
             Self::Deb => "deb",
             Self::Apk => "apk",
+            Self::Rpm => "rpm",
             Self::Pypi => "pypi",
             Self::Npm => "npm",
             Self::Gem => "gem",
@@ -207,12 +214,13 @@ pub fn take(source: &dyn BlockSource, space: &Space, survey: &Survey) -> Invento
     let mut inventory = Inventory::default();
     let mut bytes_left = ALL_BYTES_MAX;
     for place in survey.map.iter().filter(|place| place.kind == PlaceKind::File) {
-        let Some(reader) = readers::reader_of(&place) else { continue };
-        let content = Content::new(source, &place);
-        let Some(found) = read(reader, &content, place.path, &mut bytes_left) else {
+        let Some(reader) = readers::reader_of(place.path, place.size) else { continue };
+        let mut content = Content::new(source, &place);
+        let Some(found) = read(reader, &mut content, place.path, &mut bytes_left) else {
             inventory.left_out += 1;
             continue;
         };
+        inventory.left_out += found.left_out;
         let at = place.runs.first().map_or(place.volume.extent.offset, |run| run.disk);
         let evidence = |offset| Evidence {
             disk: space.locate(at).0.to_owned(),
@@ -243,19 +251,29 @@ fn sorted<T: Ord>(entries: Vec<T>) -> Vec<T> {
     entries.into_iter().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
-fn read(reader: Reader, content: &Content<'_>, path: &[u8], bytes_left: &mut u64) -> Option<Found> {
+/// Returns the packages and products that a file names, as [`take`] would if it lay at that path.
+pub fn read_file(path: &[u8], mut bytes: &[u8]) -> (Vec<Package>, Vec<Product>) {
+    let reader = readers::reader_of(path, bytes.len() as u64);
+    let found = reader.and_then(|reader| read(reader, &mut bytes, path, &mut { ALL_BYTES_MAX }));
+    let found = found.unwrap_or_default();
+    let packages = found.packages.into_iter().map(|(_, package)| package);
+    (packages.collect(), found.products.into_iter().map(|(_, product)| product).collect())
+}
+
+fn read(reader: Reader, file: &mut dyn ReadAt, path: &[u8], bytes_left: &mut u64) -> Option<Found> {
     let mut found = match reader {
         Reader::Whole(read) => {
-            let bytes = content.read_all(FILE_BYTES_MAX.min(*bytes_left))?;
+            let bytes = content::all(file, FILE_BYTES_MAX.min(*bytes_left))?;
             *bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
             let mut found = read(path, &bytes);
             found.digest = format!("blake3:{}", blake3::hash(&bytes));
             found
         }
+        Reader::Parts(_) if *bytes_left == 0 => return None,
         Reader::Parts(read) => {
-            let mut found = read(content)?;
-            *bytes_left = bytes_left.saturating_sub(found.read.len() as u64);
-            found.digest = format!("blake3:{}", blake3::hash(&std::mem::take(&mut found.read)));
+            let mut found = read(path, file)?;
+            *bytes_left = bytes_left.saturating_sub(found.read.bytes());
+            found.digest = format!("blake3:{}", found.read.digest());
             found
         }
         Reader::Path(read) => {

@@ -117,6 +117,21 @@ impl Key<'_> {
         Some(key)
     }
 
+    /// Returns the names of the values.
+    pub(crate) fn values(&self) -> Vec<String> {
+        let count = size(self.cell, 36).unwrap_or(0).min(ENTRIES_MAX);
+        let Some(list) = size(self.cell, 40).and_then(|list| self.hive.cell(list)) else { return Vec::new() };
+        let name = |number: usize| {
+            let value = self.hive.cell(size(list, number * 4)?)?;
+            let named = value.starts_with(b"vk").then(|| value.get(20..20 + short(value, 2)?))??;
+            Some(text(named, short(value, 16)? & 1 != 0))
+        };
+        (0..count)
+            .map_while(|number| if number * 4 < list.len() { Some(name(number)) } else { None })
+            .flatten()
+            .collect()
+    }
+
     /// Returns the bytes of a value with their type.
     fn value(&self, name: &str) -> Option<(u32, Vec<u8>)> {
         let count = size(self.cell, 36)?.min(ENTRIES_MAX);

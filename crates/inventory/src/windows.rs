@@ -14,7 +14,8 @@ const UNINSTALL: [&str; 2] = [
 /// Reads the hive `SOFTWARE`.
 pub(crate) fn software(_: &[u8], bytes: &[u8]) -> Found {
     let Some(root) = Hive::root(bytes) else { return Found::default() };
-    let mut products: Vec<(u64, Product)> = system(&root).into_iter().collect();
+    let mut products: Vec<(u64, Product)> = windows(&root).into_iter().collect();
+    products.extend(sql_servers(&root));
     for key in UNINSTALL.iter().filter_map(|path| root.at(path)).flat_map(|key| key.subkeys()) {
         // Updates of something else, and parts that are not shown, have no licence of their own.
         if key.text("ParentKeyName").is_some() || key.number("SystemComponent") == Some(1) {
@@ -29,8 +30,48 @@ pub(crate) fn software(_: &[u8], bytes: &[u8]) -> Found {
     Found::products(products)
 }
 
+/// Returns the instances of SQL Server with their editions (Microsoft Learn, "File Locations for Default and Named
+/// Instances of SQL Server").
+fn sql_servers(root: &Key<'_>) -> Vec<(u64, Product)> {
+    let Some(servers) = root.at("Microsoft\\Microsoft SQL Server") else { return Vec::new() };
+    let Some(names) = servers.at("Instance Names\\SQL") else { return Vec::new() };
+    let server = |name: String| {
+        let setup = servers.at(&format!("{}\\Setup", names.text(&name)?))?;
+        let edition = setup.text("Edition").unwrap_or_default();
+        let version = setup.text("Version").or_else(|| setup.text("PatchLevel")).unwrap_or_default();
+        let product = format!("Microsoft SQL Server {edition} ({name})");
+        Some((setup.offset, Product::new(&product, version, "Microsoft Corporation".to_owned())))
+    };
+    names.values().into_iter().filter_map(server).collect()
+}
+
+/// Reads the hive `SYSTEM`: services of database servers, of which there may be no other record.
+pub(crate) fn system(_: &[u8], bytes: &[u8]) -> Found {
+    let Some(root) = Hive::root(bytes) else { return Found::default() };
+    let current = root.at("Select").and_then(|select| select.number("Current")).unwrap_or(1);
+    let services = root.at(&format!("ControlSet{current:03}\\Services"));
+    let product = |key: Key<'_>| {
+        let name = key.name()?;
+        let upper = name.to_ascii_uppercase();
+        let (product, publisher) = if upper == "MSSQLSERVER" || upper.starts_with("MSSQL$") {
+            ("Microsoft SQL Server", "Microsoft Corporation")
+        } else if upper.starts_with("ORACLESERVICE") {
+            ("Oracle Database", "Oracle")
+        } else {
+            return None;
+        };
+        // What was left behind when its program was removed cannot be started.
+        key.text("ImagePath").filter(|path| !path.is_empty())?;
+        Some((
+            key.offset,
+            Product::new(&format!("{product} (service {name})"), String::new(), publisher.to_owned()),
+        ))
+    };
+    Found::products(services.iter().flat_map(Key::subkeys).filter_map(product).collect())
+}
+
 /// Returns Windows itself.
-fn system(root: &Key<'_>) -> Option<(u64, Product)> {
+fn windows(root: &Key<'_>) -> Option<(u64, Product)> {
     let key = root.at("Microsoft\\Windows NT\\CurrentVersion")?;
     let build = key.text("CurrentBuild").or_else(|| key.text("CurrentBuildNumber")).unwrap_or_default();
     let major = key.number("CurrentMajorVersionNumber").zip(key.number("CurrentMinorVersionNumber"));
@@ -115,5 +156,48 @@ mod tests {
             [("Windows Server 2019 Standard", "10.0.17763.4737"), ("Seven", "1.0"), ("Acme", "1.0")];
         assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
         assert_eq!(software(b"", b"regf").products.len(), 0);
+    }
+
+    #[test]
+    fn servers_of_databases_are_products() {
+        let instance = node("SQL", vec![("SHOP", Value::Text("MSSQL15.SHOP"))], vec![]);
+        let setup = node(
+            "Setup",
+            vec![("Edition", Value::Text("Standard Edition")), ("Version", Value::Text("15.0.2000.5"))],
+            vec![],
+        );
+        let server = node(
+            "Microsoft SQL Server",
+            vec![],
+            vec![node("Instance Names", vec![], vec![instance]), node("MSSQL15.SHOP", vec![], vec![setup])],
+        );
+        let root = node("ROOT", vec![], vec![node("Microsoft", vec![], vec![server])]);
+        let found = software(b"", &Builder::build(&root)).products;
+        let named = found.iter().map(|(_, one)| (one.name.as_str(), one.version.as_str()));
+        assert_eq!(
+            named.collect::<Vec<_>>(),
+            [("Microsoft SQL Server Standard Edition (SHOP)", "15.0.2000.5")]
+        );
+    }
+
+    #[test]
+    fn services_of_the_current_control_set_count() {
+        let service = |name| node(name, vec![("ImagePath", Value::Text("C:\\x.exe"))], vec![]);
+        let set = |name, services| node(name, vec![], vec![node("Services", vec![], services)]);
+        let root = node(
+            "ROOT",
+            vec![],
+            vec![
+                node("Select", vec![("Current", Value::Number(2))], vec![]),
+                set("ControlSet001", vec![service("MSSQLSERVER")]),
+                set(
+                    "ControlSet002",
+                    vec![service("MSSQL$SHOP"), service("Dhcp"), node("MSSQLSERVER", vec![], vec![])],
+                ),
+            ],
+        );
+        let found = system(b"", &Builder::build(&root)).products;
+        let names: Vec<_> = found.iter().map(|(_, one)| one.name.as_str()).collect();
+        assert_eq!(names, ["Microsoft SQL Server (service MSSQL$SHOP)"]);
     }
 }

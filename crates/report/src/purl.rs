@@ -10,23 +10,38 @@ pub(crate) fn of(inventory: &Inventory, package: &Package) -> String {
     let name = match package.ecosystem {
         Ecosystem::Deb => format!("{}/{}", vendor(inventory, package, "debian"), encoded(&package.name)),
         Ecosystem::Apk => format!("{}/{}", vendor(inventory, package, "alpine"), encoded(&package.name)),
+        Ecosystem::Rpm => format!("{}/{}", vendor(inventory, package, "redhat"), encoded(&package.name)),
         // Group and artifact.
         Ecosystem::Maven => path(&package.name.replacen(':', "/", 1)),
         // Scopes and module paths.
         Ecosystem::Npm | Ecosystem::Golang => path(&package.name),
         _ => encoded(&package.name),
     };
-    let mut url = format!("pkg:{}/{name}@{}", package.ecosystem.name(), encoded(&package.version));
+    // The epoch of an rpm is a qualifier.
+    let (epoch, version) = match package.version.split_once(':') {
+        Some((epoch, version)) if package.ecosystem == Ecosystem::Rpm => (Some(epoch), version),
+        _ => (None, package.version.as_str()),
+    };
+    let mut url = format!("pkg:{}/{name}@{}", package.ecosystem.name(), encoded(version));
     let system = system_of(inventory, package);
     let mut qualifiers = Vec::new();
     if let Some(architecture) = &package.architecture {
         qualifiers.push(format!("arch={}", encoded(architecture)));
     }
-    if let Some(system) = system.filter(|_| matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk)) {
+    let of_system = matches!(package.ecosystem, Ecosystem::Deb | Ecosystem::Apk | Ecosystem::Rpm);
+    if let Some(system) = system.filter(|_| of_system) {
         let release = if system.codename.is_empty() { &system.version } else { &system.codename };
+        let release = if package.ecosystem == Ecosystem::Rpm && !release.is_empty() {
+            format!("{}-{release}", system.id)
+        } else {
+            release.clone()
+        };
         if !release.is_empty() {
-            qualifiers.push(format!("distro={}", encoded(release)));
+            qualifiers.push(format!("distro={}", encoded(&release)));
         }
+    }
+    if let Some(epoch) = epoch {
+        qualifiers.push(format!("epoch={}", encoded(epoch)));
     }
     if !qualifiers.is_empty() {
         url.push('?');
@@ -62,6 +77,12 @@ mod tests {
                 "libstdc++6",
                 "1:12.2-14+b1",
                 "pkg:deb/debian/libstdc%2B%2B6@1%3A12.2-14%2Bb1?distro=bookworm",
+            ),
+            (
+                Ecosystem::Rpm,
+                "openssl-libs",
+                "1:3.0.7-27.el9",
+                "pkg:rpm/debian/openssl-libs@3.0.7-27.el9?distro=debian-bookworm&epoch=1",
             ),
             (Ecosystem::Npm, "@angular/core", "1.0.0", "pkg:npm/%40angular/core@1.0.0"),
             (Ecosystem::Golang, "golang.org/x/net", "v0.1.0", "pkg:golang/golang.org/x/net@v0.1.0"),

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nbd", &["model", "disk"]),
     ("guest", &["model", "disk"]),
     ("inspect", &["model"]),
-    ("inventory", &["model", "disk", "guest"]),
+    ("inventory", &["model", "disk", "guest", "decode"]),
     ("vulnerability", &["inventory"]),
     ("licensing", &["inventory"]),
     ("report", &["model", "inventory", "vulnerability", "licensing"]),
