@@ -23,6 +23,7 @@ mod layers;
 mod lied_to;
 mod manager;
 mod memo;
+mod mutations;
 mod nbd;
 mod policy;
 mod progress;
