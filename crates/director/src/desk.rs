@@ -168,7 +168,7 @@ impl Ledger {
     /// Says whether a transfer may still go on.
     pub(crate) fn is_unfinished(&self, transfer: &[u8; 16]) -> Result<bool, Error> {
         let state = self.state_of(transfer)?;
-        Ok(state.is_some_and(|state| state == state::STAGING || state == state::COMMITTING))
+        Ok(state.is_some_and(|state| state::is_unfinished(&state)))
     }
 
     fn set_paused(&self, transfer: &str, paused: bool) -> Result<(), Error> {

@@ -23,6 +23,11 @@ pub(crate) mod state {
     /// Its VM is out of the ledger, and its files are about to be removed.
     pub(crate) const DELETING: &str = "deleting";
     pub(crate) const DELETED: &str = "deleted";
+
+    /// Says whether a transfer in this state may still go on.
+    pub(crate) fn is_unfinished(state: &str) -> bool {
+        state == STAGING || state == COMMITTING
+    }
 }
 
 /// A transfer as it stands in the ledger.

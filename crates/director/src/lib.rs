@@ -176,10 +176,14 @@ impl Director {
             }
             known.insert(hex::encode(transfer), state);
         }
-        let segments = self.directory.join("segments");
-        for entry in std::fs::read_dir(&segments).map_err(Error::file("list", &segments))? {
-            let name = entry.map_err(Error::file("list", &segments))?.file_name();
-            let name = name.to_string_lossy().into_owned();
+        let goes_on = |id: &str| known.get(id).is_some_and(|state| state::is_unfinished(state));
+        for name in names_in(&self.directory.join("chamber"))? {
+            // A transfer that was never noted has a key already, and nothing under it.
+            if name.strip_suffix(".key").is_some_and(|id| !goes_on(id)) {
+                keys::destroy(&self.directory.join("chamber").join(&name))?;
+            }
+        }
+        for name in names_in(&self.directory.join("segments"))? {
             if !known.contains_key(&name) {
                 tracing::warn!(transfer = name, "removing segments that belong to no transfer");
                 self.segments.remove_all(&ledger::parse_id(&name)?)?;
@@ -293,6 +297,16 @@ impl Director {
         write_token(&self.ledger, &path, "made at the first start", None, (self.clock)())?;
         Ok(Some(path))
     }
+}
+
+/// Lists the names in a folder of the director's.
+fn names_in(folder: &Path) -> Result<Vec<String>, Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::file("list", folder))?;
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.map_err(Error::file("list", folder))?.file_name();
+        Ok(name.to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
 }
 
 /// Writes a new token of the provider to a new file that only its owner can read. The director of the

@@ -13,11 +13,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nbd", &["model", "disk"]),
     ("guest", &["model", "disk"]),
     ("inspect", &["model"]),
+    ("decode", &["model"]),
     ("inventory", &["model", "disk", "guest", "decode"]),
     ("vulnerability", &["inventory"]),
     ("licensing", &["inventory"]),
     ("report", &["model", "inventory", "vulnerability", "licensing"]),
-    ("decode", &["model"]),
     (
         "checks",
         &["model", "disk", "policy", "guest", "inspect", "decode", "inventory", "vulnerability", "licensing"],

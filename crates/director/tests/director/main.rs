@@ -5,5 +5,6 @@ mod liar;
 mod lies;
 mod manager;
 mod raw;
+mod recovery;
 mod site;
 mod worker;

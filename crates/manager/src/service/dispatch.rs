@@ -58,9 +58,12 @@ impl Manager {
             }
         }
         self.reap(&mut runs, &wanted)?;
-        for job in &jobs {
+        let mut earlier = HashSet::new();
+        for job in jobs.iter().filter(|job| job.state != State::Paused) {
+            // Two of one VM to one destination would be in each other's way, and the later is to be the newer.
+            let first = earlier.insert((&job.destination, &job.name));
             let waits = matches!(job.state, State::Queued | State::Waiting) && job.next_at <= now;
-            if waits && job.schedule.allows(now) && self.has_room(job, &runs)? {
+            if first && waits && job.schedule.allows(now) && self.has_room(job, &runs)? {
                 self.start(job, &mut runs, now)?;
             }
         }
@@ -86,15 +89,11 @@ impl Manager {
         Ok(())
     }
 
-    /// Says whether one more may run: of all, of its source, of its wave, and of its VM.
+    /// Says whether one more may run: of all, of its source, and of its wave.
     fn has_room(&self, job: &Job, runs: &HashMap<String, Run>) -> Result<bool, Error> {
         let count = |same: &dyn Fn(&Job) -> bool| runs.values().filter(|run| same(&run.job)).count();
         let within = |max: Option<u32>, count: usize| max.is_none_or(|max| count < max as usize);
         if runs.len() >= self.transfers_max {
-            return Ok(false);
-        }
-        // Two of one VM to one destination would only be in each other's way.
-        if count(&|other| (&other.destination, &other.name) == (&job.destination, &job.name)) > 0 {
             return Ok(false);
         }
         // A source that is gone fails when it is started.

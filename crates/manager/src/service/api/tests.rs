@@ -187,6 +187,19 @@ async fn no_more_run_than_may() {
     assert!(site.manager.runs().is_empty());
 }
 
+/// Of two transfers of one VM the later keeps the newer generation, though the earlier is to be tried again.
+#[tokio::test]
+async fn none_overtakes_an_earlier_one_of_its_vm() {
+    let site = Site::new("exit 11").await;
+    let ids = [site.queue("a").await, site.queue("a").await];
+    site.until(&ids[0], "waiting").await;
+    site.manager.turn().unwrap();
+    assert_eq!(site.get(&format!("/transfers/{}", ids[1])).await["transfer"]["state"], "queued");
+    // One that is paused is waited for by nobody.
+    site.made(&format!("POST /transfers/{}/pause", ids[0]), json!({})).await;
+    site.until(&ids[1], "waiting").await;
+}
+
 #[tokio::test]
 async fn a_wave_in_order_stops_at_what_is_not_kept() {
     let site = Site::new("exit 4").await;
