@@ -113,6 +113,9 @@ fn line(state: &State, progress: &Progress) -> String {
     if held > 0 {
         text.push_str(&format!("  held {}", output::bytes(held)));
     }
+    if progress.refused.load(Ordering::Relaxed) {
+        text.push_str("  refused: the rest is for the record");
+    }
     text
 }
 
@@ -127,6 +130,7 @@ fn json_line(state: &State, progress: &Progress) -> String {
         "eta_seconds": figures.eta,
         "findings": progress.findings.load(Ordering::Relaxed),
         "held": progress.held.load(Ordering::Relaxed),
+        "refused": progress.refused.load(Ordering::Relaxed),
     });
     format!("{value}\n")
 }

@@ -63,6 +63,8 @@ struct Watch {
     begun: VecDeque<usize>,
     /// Long files that wait for a judge or have one.
     followed: BTreeSet<usize>,
+    /// Whether a file was judged that the policy does not let pass.
+    condemned: bool,
 }
 
 impl Watch {
@@ -78,7 +80,7 @@ impl Watch {
         runs.sort_unstable();
         let bytes = missing.clone();
         let (ready, begun, followed) = Default::default();
-        Self { read, runs, missing, ready, ready_bytes: 0, bytes, begun, followed }
+        Self { read, runs, missing, ready, ready_bytes: 0, bytes, begun, followed, condemned: false }
     }
 
     /// Notes what is there. With `follow`, a long file is judged as it comes from now on.
@@ -203,6 +205,18 @@ impl Arriving {
     pub(crate) fn stop(&mut self) {
         self.contested = true;
         self.watch = None;
+    }
+
+    /// Notes that a file was judged that the policy does not let pass.
+    pub(crate) fn condemn(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.condemned = true;
+        }
+    }
+
+    /// Returns whether a file was judged that the policy does not let pass, and that verdict still holds.
+    pub(crate) fn is_condemned(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.condemned)
     }
 
     /// Returns whether what was judged still holds.

@@ -8,12 +8,12 @@ use crate::segment::{Segments, Stored};
 use crate::segment_writer::SegmentWriter;
 use crate::tenancy::Quota;
 use crate::{Director, Error};
-use airlock_checks::Rules;
 use airlock_checks::memo::{Draft, Memo};
+use airlock_checks::{Outcome, Rules};
 use airlock_model::{
     ChunkId, ChunkRecord, ContentHash, DiskRoot, Extent, Space, SpaceRoots, TenantKey, subtract,
 };
-use airlock_policy::Effective;
+use airlock_policy::{Effective, OnFail};
 use airlock_transfer::{Arrived, Hello};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -78,6 +78,10 @@ pub(crate) struct Content {
     pub(crate) arriving: Arriving,
     /// Whether nothing more comes.
     pub(crate) ended: bool,
+    /// Streams that may still bring what says what the disk means. None had come before the first.
+    describing: Option<usize>,
+    /// Whether the transfer is refused before its end.
+    refused: bool,
 }
 
 impl Content {
@@ -125,6 +129,33 @@ impl Content {
         Ok(())
     }
 
+    /// Notes that a stream has begun.
+    pub(crate) fn begin_stream(&mut self) {
+        *self.describing.get_or_insert(0) += 1;
+    }
+
+    /// Notes that a stream brings nothing more that says what the disk means.
+    pub(crate) fn described(&mut self) {
+        self.describing = self.describing.map(|streams| streams.saturating_sub(1));
+        self.settle();
+    }
+
+    /// Notes that a file was judged that the policy does not let pass.
+    pub(crate) fn condemn(&mut self) {
+        self.arriving.condemn();
+        self.settle();
+    }
+
+    /// Refuses the transfer if what was judged cannot come to mean something else.
+    fn settle(&mut self) {
+        self.refused |= self.describing == Some(0) && self.arriving.is_condemned();
+    }
+
+    /// Returns whether the transfer is refused before its end.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(crate) fn chunk(&self, index: u32) -> Option<&Stored> {
         self.chunks.get(index as usize)
     }
@@ -151,6 +182,13 @@ impl Chamber {
         self.content.lock().expect("no holder of this lock panics")
     }
 
+    /// Says whether a verdict on a part is the end of all of it.
+    pub(crate) fn refuses(&self, outcome: &Outcome<'_>) -> bool {
+        let judgement = outcome.judgement();
+        let stop = self.hello.on_fail == OnFail::Terminate && !judgement.held().is_empty();
+        judgement.terminates() || stop
+    }
+
     /// Says that nothing more comes.
     pub(crate) fn end(&self) {
         self.content().ended = true;
@@ -169,7 +207,8 @@ impl Chamber {
 
     /// Takes out what has arrived, at the end of all streams.
     pub(crate) fn arrival(&self) -> Arrival {
-        let ended = Content { ended: true, ..Content::default() };
+        let refused = self.content().refused;
+        let ended = Content { ended: true, refused, ..Content::default() };
         let content = std::mem::replace(&mut *self.content(), ended);
         let placements = content.placements.into_values().collect();
         Arrival { chunks: Arc::new(content.chunks), placements }

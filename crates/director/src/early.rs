@@ -174,7 +174,8 @@ impl BlockSource for Incomplete<'_> {
 
 impl Director {
     /// Surveys a disk as soon as enough of it is there, and judges its files as they become
-    /// complete. Returns at the end of the streams, with what is judged and still holds.
+    /// complete. Returns at the end of the streams, or once the transfer is refused, with what is judged and
+    /// still holds.
     pub(crate) fn judge_arriving<'c>(
         &self,
         chamber: &'c Chamber,
@@ -206,7 +207,8 @@ impl Director {
                 // All of them, whoever fails.
                 joined.fold(Ok(()), Result::and)
             })?;
-            if chamber.content().arriving.is_watched() {
+            let content = chamber.content();
+            if content.arriving.is_watched() || content.is_refused() {
                 return Ok(Some(early));
             }
         }
@@ -266,6 +268,10 @@ impl Director {
             if let Some(tag) = fresh.take().filter(|_| whole && outcome.is_spotless()) {
                 chamber.draft.note(tag);
             }
+            if whole && chamber.refuses(outcome) {
+                chamber.content().condemn();
+                chamber.changed.notify_all();
+            }
             whole
         };
         judge(chamber, || station.judge_files(&source, early, &mut next, &mut take))
@@ -299,6 +305,9 @@ impl Director {
             {
                 let tags = [tag_of(station, &content, &place), beginning_of(station, &content, &place)];
                 tags.into_iter().flatten().for_each(|tag| chamber.draft.note(tag));
+            } else if chamber.refuses(outcome) {
+                content.condemn();
+                chamber.changed.notify_all();
             }
             whole
         };
@@ -350,7 +359,7 @@ fn beginning_of(station: &Station<'_>, content: &Content, place: &Place<'_>) -> 
 fn wait_for(chamber: &Chamber, next: fn(&mut Arriving) -> Next) -> Option<(usize, bool)> {
     let mut content = chamber.content();
     loop {
-        if content.ended {
+        if content.ended || content.is_refused() {
             return None;
         }
         match next(&mut content.arriving) {

@@ -29,6 +29,8 @@ type Judged<T> = Result<T, Error>;
 pub(crate) enum Verdict {
     /// The source wants nothing to be kept.
     Source,
+    /// The verdict on a part, which is the end of all of it; the rest has not come.
+    Early(Box<Report>),
     /// A verdict, and the products that were counted for it.
     Judged(Box<Report>, Vec<String>),
     /// Nobody could say what it is.
@@ -102,6 +104,17 @@ impl Director {
         if source.decision == Decision::Terminate {
             return Ok(Judgement { source, arrival, verdict: Verdict::Source, rules });
         }
+        if chamber.content().is_refused() {
+            let verdict = match (early, inspector.end()) {
+                (Ok(Some(early)), Ok(())) => Verdict::Early(Box::new(early.into_report())),
+                (Ok(None), Ok(())) => {
+                    return Err(Error::Conflict("it was refused, and nobody knows why".into()));
+                }
+                (Ok(_), Err(lost)) => Verdict::Lost(lost),
+                (Err(error), _) => Verdict::Lost(inspector.failure().ok_or(error)?),
+            };
+            return Ok(Judgement { source, arrival, verdict, rules });
+        }
         let by = (&inspector, &station, &*rules);
         let judged = early.and_then(|early| self.judge(link, chamber, by, early, &arrival));
         let ended = inspector.end();
@@ -133,8 +146,9 @@ impl Director {
         }
         let source: SourceReport =
             serde_json::from_slice(&report).map_err(|_| Error::Peer("its report cannot be read".into()))?;
+        let refused = chamber.content().is_refused();
         let arrival = chamber.arrival();
-        source_report::check(&chamber.hello, &source, &arrival)?;
+        source_report::check(&chamber.hello, &source, &arrival, refused)?;
         Ok((source, arrival, early))
     }
 

@@ -19,8 +19,11 @@ use std::time::Duration;
 
 /// Bytes that one stream may have offered and not got rid of.
 const CREDIT_BYTES: u64 = 12 << 20;
-/// Bytes after which a stream's chunks are made durable.
+/// Bytes after which the chunks of a transfer are made durable, divided among its streams: when a director is
+/// killed, twice as much is sent again at most, beside what is on its way.
 const SYNC_BYTES: u64 = 32 << 20;
+/// Least bytes of a stream that are made durable at once.
+const SYNC_BYTES_MIN: u64 = 4 << 20;
 /// How long a stream waits for the judges before it takes the next group.
 const CATCH_UP_MAX: Duration = Duration::from_millis(100);
 /// How long a peer that is cut off may take to read why.
@@ -199,6 +202,7 @@ impl Director {
         } else if streams >= STREAMS_MAX {
             Err(Error::Conflict(format!("the transfer has {STREAMS_MAX} streams, and may have no more")))
         } else {
+            chamber.content().begin_stream();
             self.serve_stream(link, &chamber)
         };
         // Before the manager hears of it: it may send the end of the transfer at once.
@@ -221,6 +225,8 @@ impl Director {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 last_group: None,
+                described: false,
+                stopped: false,
                 syncing: None,
                 scope,
                 chamber,
@@ -244,6 +250,10 @@ struct DataStream<'s, 'd> {
     pending: Vec<Stored>,
     pending_bytes: u64,
     last_group: Option<u64>,
+    /// Whether the sender has said that nothing more comes that says what the disk means.
+    described: bool,
+    /// Whether the sender was told that the transfer is refused.
+    stopped: bool,
 }
 
 impl DataStream<'_, '_> {
@@ -258,8 +268,14 @@ impl DataStream<'_, '_> {
                 Err(airlock_link::Error::Silent) if !self.chamber.content().ended => continue,
                 Err(error) => return Err(error.into()),
             };
+            if !self.stopped && self.chamber.content().is_refused() {
+                self.stop(link)?;
+            }
             let peer = |error: airlock_transfer::ProtocolError| Error::Peer(error.to_string());
             match self.receiver.receive(message, &body).map_err(peer)? {
+                ReceiverAction::Close if self.stopped => return Ok(()),
+                ReceiverAction::Drop => {}
+                ReceiverAction::Described => self.described(),
                 ReceiverAction::LookUp(ids) => {
                     let have = self.look_up(&ids)?;
                     let need = self.receiver.looked_up(&have);
@@ -268,18 +284,37 @@ impl DataStream<'_, '_> {
                 ReceiverAction::Store { group, chunks } => {
                     self.store(chunks, &mut body)?;
                     self.last_group = Some(group);
-                    if self.pending_bytes >= SYNC_BYTES {
+                    let streams = self.chamber.streams.load(Ordering::Relaxed).max(1) as u64;
+                    if self.pending_bytes >= (SYNC_BYTES / streams).max(SYNC_BYTES_MIN) {
                         self.acknowledge(link)?;
                         self.begin_sync()?;
                     }
                 }
                 ReceiverAction::Close => {
+                    self.described();
                     self.acknowledge(link)?;
                     self.begin_sync()?;
                     return self.acknowledge(link);
                 }
             }
         }
+    }
+
+    fn described(&mut self) {
+        if !std::mem::replace(&mut self.described, true) {
+            self.chamber.content().described();
+            self.chamber.changed.notify_all();
+        }
+    }
+
+    /// Tells the sender that the transfer is refused, and stores nothing more.
+    fn stop(&mut self, link: &mut dyn Link) -> Result<(), Error> {
+        self.stopped = true;
+        if let Some((_, syncing)) = self.syncing.take() {
+            syncing.join().expect("syncing does not panic")?;
+        }
+        link.send(&self.receiver.stop(), &[])?;
+        Ok(())
     }
 
     /// Tells which chunks this transfer or this tenant's vault has.

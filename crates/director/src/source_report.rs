@@ -13,7 +13,13 @@ use airlock_transfer::Hello;
 pub(crate) const FINDINGS_LISTED_MAX: usize = 10_000;
 
 /// Checks a report against what was agreed at the beginning and what has arrived.
-pub(crate) fn check(hello: &Hello, source: &SourceReport, arrival: &Arrival) -> Result<(), Error> {
+/// Whoever is told that the transfer is `refused` stops to send anywhere.
+pub(crate) fn check(
+    hello: &Hello,
+    source: &SourceReport,
+    arrival: &Arrival,
+    refused: bool,
+) -> Result<(), Error> {
     let told = told_by_the_source(source).and_then(|()| {
         if source.rules != format!("blake3:{}", hex::encode(hello.rules)) {
             return Err("its report names other rules than it began with".into());
@@ -27,7 +33,7 @@ pub(crate) fn check(hello: &Hello, source: &SourceReport, arrival: &Arrival) -> 
             // What the destination takes out later explains nothing of what the source has not sent. One that refuses
             // stops to send anywhere.
             let all_sent = disk.holes.is_empty() && disk.coverage.dropped == 0;
-            if all_sent && source.decision != Decision::Terminate && disk.root != disk.kept_root {
+            if all_sent && !refused && source.decision != Decision::Terminate && disk.root != disk.kept_root {
                 return Err(format!("its roots of {} differ, and no hole explains it", member.id));
             }
         }

@@ -21,6 +21,9 @@ use airlock_model::{
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
 
+/// The reason in the record of a transfer whose rest was not waited for.
+const REFUSED_EARLY: &str = "refused before all of it had come, and the rest was not inspected here";
+
 /// Why a transfer is not kept.
 #[derive(Debug, Clone, Copy)]
 enum Refusal<'v> {
@@ -28,6 +31,8 @@ enum Refusal<'v> {
     Source,
     /// This site's verdict.
     Policy(&'v Report),
+    /// This site's verdict on what had come when it was refused.
+    Early(&'v Report),
     /// Nobody could say what it is: the verdict is that of what was not inspected.
     Lost(&'v Lost),
 }
@@ -53,6 +58,7 @@ impl Director {
         let (report, products) = match &verdict {
             Verdict::Source => return self.refuse(link, chamber, by, Refusal::Source),
             Verdict::Lost(lost) => return self.refuse(link, chamber, by, Refusal::Lost(lost)),
+            Verdict::Early(report) => return self.refuse(link, chamber, by, Refusal::Early(report)),
             Verdict::Judged(report, products) => (report, products),
         };
         let stop = !report.held.is_empty() && chamber.hello.on_fail == OnFail::Terminate;
@@ -138,19 +144,23 @@ impl Director {
         why: Refusal<'_>,
     ) -> Result<(), Error> {
         let transfer = hex::encode(chamber.id);
-        let (verdict, end) = match why {
-            Refusal::Source => (None, End { state: state::DISCARDED, reason: None }),
-            Refusal::Policy(verdict) => (Some(verdict), End { state: state::DISCARDED, reason: None }),
+        let discarded =
+            |reason: Option<&str>| End { state: state::DISCARDED, reason: reason.map(str::to_owned) };
+        let (verdict, found, end) = match why {
+            Refusal::Source => (None, None, discarded(None)),
+            Refusal::Policy(verdict) => (Some(verdict), Some(verdict), discarded(None)),
+            // It speaks of a part only: its coverage has no sum.
+            Refusal::Early(found) => (None, Some(found), discarded(Some(REFUSED_EARLY))),
             Refusal::Lost(lost) => {
                 tracing::error!(transfer, reason = lost.name(), %lost, "not inspected, so nothing is kept");
-                (None, End { state: state::FAILED, reason: Some(format!("{}: {lost}", lost.name())) })
+                (None, None, End { state: state::FAILED, reason: Some(format!("{}: {lost}", lost.name())) })
             }
         };
         self.discard_as(&chamber.id, end.state)?;
         tracing::info!(transfer, state = end.state, "refused, everything discarded");
         let nothing = Arrival::default().roots(&chamber.hello.space);
         let disks = disk_records(chamber, source, verdict, &nothing);
-        let findings = findings_of(source, verdict);
+        let findings = findings_of(source, found);
         let state = end.state.to_owned();
         let statement = self.statement(chamber, (source, rules), end, Decision::Terminate, disks, findings);
         let evidence = self.have_signed(link, chamber, &statement)?;

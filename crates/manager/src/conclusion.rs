@@ -20,6 +20,8 @@ pub(crate) struct Expected<'e> {
     pub(crate) destination: PolicyDigest,
     pub(crate) effective: PolicyDigest,
     pub(crate) own: &'e SourceReport,
+    /// Whether the director has refused before the end.
+    pub(crate) stopped: bool,
 }
 
 /// Fails with what is wrong.
@@ -107,7 +109,7 @@ impl Expected<'_> {
             "discarded" | "rejected" | "failed" => false,
             _ => return must(false, "how it ended"),
         };
-        must(!(kept && self.own.decision == Decision::Terminate), "the refusal")?;
+        must(!(kept && (self.stopped || self.own.decision == Decision::Terminate)), "the refusal")?;
         must(!(kept && transfer.decision == Decision::Terminate), "the decision")?;
         let space = offer.source.space();
         must(predicate.disks.len() == self.own.disks.len(), "the disks")?;

@@ -13,15 +13,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const LAST_WORDS_MAX: usize = 1000;
 
 /// What the streams of a transfer share.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    /// Set when the policy refuses: from then on nothing is sent, but inspection goes on
+#[derive(Debug)]
+pub(crate) struct Shared<'p> {
+    /// Set when one of the sites refuses: from then on nothing is sent, but inspection goes on
     /// so that the record covers everything.
-    pub(crate) refused: AtomicBool,
+    pub(crate) refused: &'p AtomicBool,
+    /// Set when it is the director that refuses.
+    pub(crate) stopped: AtomicBool,
     /// Bytes sent so far.
     pub(crate) sent: AtomicU64,
     /// Bytes that the director had.
     pub(crate) known: AtomicU64,
+}
+
+impl<'p> Shared<'p> {
+    pub(crate) fn new(refused: &'p AtomicBool) -> Self {
+        let (stopped, sent, known) = Default::default();
+        Self { refused, stopped, sent, known }
+    }
 }
 
 /// One data stream to the director.
@@ -35,7 +44,7 @@ pub(crate) struct Stream<'s> {
     group: Group,
     key: &'s TenantKey,
     on_fail: OnFail,
-    shared: &'s Shared,
+    shared: &'s Shared<'s>,
     body: Vec<u8>,
     kept: Vec<ChunkRecord>,
 }
@@ -47,7 +56,7 @@ impl<'s> Stream<'s> {
         credit: u64,
         key: &'s TenantKey,
         on_fail: OnFail,
-        shared: &'s Shared,
+        shared: &'s Shared<'s>,
     ) -> Self {
         let sender = Sender::new(credit);
         Self {
@@ -79,6 +88,9 @@ impl<'s> Stream<'s> {
             return Ok(());
         }
         let group = std::mem::take(&mut self.group);
+        if self.sender.is_stopped() {
+            return Ok(());
+        }
         let action = self.sender.offer(group);
         self.act(action)?;
         while !self.sender.has_room() {
@@ -87,11 +99,30 @@ impl<'s> Stream<'s> {
         Ok(())
     }
 
+    /// Sends what was gathered, and that what comes next says nothing of what the disk means.
+    fn tell_described(&mut self) -> Result<(), TransferError> {
+        if self.shared.refused.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.offer()?;
+        while self.sender.is_waiting() {
+            self.answer()?;
+        }
+        self.sender.described().map_or(Ok(()), |action| self.act(action))
+    }
+
     fn answer(&mut self) -> Result<(), TransferError> {
         let message = self.link.receive(&mut self.body)?;
+        if self.shared.stopped.load(Ordering::Relaxed) {
+            self.sender.stop();
+        }
         let before = self.sender.stats();
         if let Some(action) = self.sender.receive(message)? {
             self.act(action)?;
+        }
+        if self.sender.is_stopped() {
+            self.shared.refused.store(true, Ordering::Relaxed);
+            self.shared.stopped.store(true, Ordering::Relaxed);
         }
         let after = self.sender.stats();
         if (after.sent, after.known) != (before.sent, before.known) {
@@ -171,6 +202,10 @@ impl Sink for Stream<'_> {
             return Ok(());
         }
         outcome.cleared(&mut |chunk| self.add(chunk).map_err(|error| StationError::Sink(Box::new(error))))
+    }
+
+    fn described(&mut self) -> Result<(), StationError> {
+        self.tell_described().map_err(|error| StationError::Sink(Box::new(error)))
     }
 }
 

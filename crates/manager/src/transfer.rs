@@ -162,13 +162,13 @@ pub fn transfer(
     let inventory = airlock_inventory::take(source.disk(), space, source.survey());
     let system = offer.rules.judge_system(&inventory, &[], &effective, Site::Source, offer.now);
     stage(Stage::Sending);
-    let (mut report, kept, stats) = with_signs_of_life(&mut *control, progress, || {
+    let Sent { mut report, kept, stats, stopped } = with_signs_of_life(&mut *control, progress, || {
         if system.decision != Decision::Terminate {
             return send(offer, &welcome, &effective, connect, progress);
         }
         // Nothing of it will be kept, so nothing is sent. What it consists of is recorded all the same.
         let report = crate::scan(source, offer.rules, &effective, offer.memo, offer.streams, progress)?;
-        Ok((report, Vec::new(), SenderStats::default()))
+        Ok(Sent { report, kept: Vec::new(), stats: SenderStats::default(), stopped: false })
     })?;
     report.add_system(&system);
     let mut roots = SpaceRoots::new(space);
@@ -193,7 +193,7 @@ pub fn transfer(
     control.send(&Message::Finish { report: finish }, &[])?;
     let destination = destination.digest();
     let expected =
-        Expected { offer, welcome: &welcome, destination, effective: effective.digest(), own: &own };
+        Expected { offer, welcome: &welcome, destination, effective: effective.digest(), own: &own, stopped };
     let (evidence, statement) = expected.conclude(&mut *control, stage)?;
     let state = statement.predicate.transfer.state.clone();
     Ok(Outcome {
@@ -253,7 +253,14 @@ fn with_signs_of_life<T>(control: &mut dyn Link, progress: &Progress, work: impl
     })
 }
 
-type Sent = (Report, Vec<airlock_model::ChunkRecord>, SenderStats);
+/// What this site found and sent.
+struct Sent {
+    report: Report,
+    kept: Vec<airlock_model::ChunkRecord>,
+    stats: SenderStats,
+    /// Whether the director has refused all of it before its end.
+    stopped: bool,
+}
 
 /// Inspects and sends; when it returns, the director has everything, durably.
 fn send(
@@ -263,7 +270,7 @@ fn send(
     connect: &Connect<'_>,
     progress: &Progress,
 ) -> Result<Sent, TransferError> {
-    let shared = Shared::default();
+    let shared = Shared::new(&progress.refused);
     let mut streams = Vec::new();
     for _ in 0..offer.streams.max(1) {
         let link = attach(connect()?, welcome.transfer, welcome.token)?;
@@ -297,7 +304,8 @@ fn send(
         stats.durable += one.durable;
     }
     progress.done.store(progress.total.load(Ordering::Relaxed), Ordering::Relaxed);
-    Ok((report, kept, stats))
+    let stopped = shared.stopped.load(Ordering::Relaxed);
+    Ok(Sent { report, kept, stats, stopped })
 }
 
 /// Reports the members of the bundle.

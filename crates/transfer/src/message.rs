@@ -9,7 +9,7 @@ use airlock_policy::{OnFail, PolicyDigest};
 use serde::{Deserialize, Serialize};
 
 /// The version of the protocol that this crate speaks.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Most bytes in the header of a frame.
 pub const HEADER_BYTES_MAX: usize = 8 << 20;
 /// Most bytes in the body of a frame.
@@ -196,6 +196,12 @@ pub enum Message {
         /// The bytes of the evidence file.
         evidence: Vec<u8>,
     },
+    /// Manager, data stream: what comes on it from now on says nothing of what the disk means. Partition tables
+    /// and metadata come before.
+    Described,
+    /// Director, data stream: the transfer is refused already. Nothing more is stored, and the manager shall send
+    /// nothing more on any stream but the end.
+    Stop,
 }
 
 /// Why a frame was not taken.
@@ -260,7 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn version_2_of_the_format_stays_as_it_is() {
+    fn version_3_of_the_format_stays_as_it_is() {
         let offer = Message::Offer {
             group: 300,
             entries: vec![Entry { id: ChunkId([7; 32]), extents: vec![Extent::new(4096, 5)] }],

@@ -12,6 +12,9 @@ const PENDING_MAX: usize = 256;
 /// the most fragmented disk needs.
 const PENDING_EXTENTS_MAX: usize = 1 << 20;
 
+/// What may come beyond the credit after a stream was stopped: one group that was offered within it.
+const DRAIN_SLACK_BYTES: u64 = 16 << 20;
+
 /// What a peer did wrong, or why it left.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,6 +59,10 @@ pub enum ReceiverAction {
         /// The chunks; those with a body are new.
         chunks: Vec<Arrived>,
     },
+    /// Nothing that comes from now on says what the disk means.
+    Described,
+    /// Nothing: the sender did not know yet that it shall stop.
+    Drop,
     /// The sender is done: make everything durable, then say [`Message::Closed`].
     Close,
 }
@@ -81,6 +88,8 @@ pub struct Receiver {
     pending_extents: usize,
     looking_up: Option<Pending>,
     next: u64,
+    described: bool,
+    stopped: bool,
 }
 
 impl Receiver {
@@ -96,11 +105,16 @@ impl Receiver {
             pending_extents: 0,
             looking_up: None,
             next: 0,
+            described: false,
+            stopped: false,
         }
     }
 
     /// Takes what the sender said, with the body of the frame.
     pub fn receive(&mut self, message: Message, body: &[u8]) -> Result<ReceiverAction, ProtocolError> {
+        if self.stopped {
+            return self.drain(&message, body);
+        }
         if self.looking_up.is_some() {
             return Err(ProtocolError::Unexpected("message before an offer was answered"));
         }
@@ -130,9 +144,42 @@ impl Receiver {
                 let chunks = self.take(pending, body)?;
                 Ok(ReceiverAction::Store { group, chunks })
             }
+            Message::Described if !self.described => {
+                self.described = true;
+                Ok(ReceiverAction::Described)
+            }
             Message::Close if self.pending.is_empty() => Ok(ReceiverAction::Close),
             _ => Err(ProtocolError::Unexpected("message on a data stream")),
         }
+    }
+
+    /// Takes nothing any more, and returns what says so to the sender. Of what the sender has sent before it hears
+    /// of that, no more is read than its credit allows.
+    pub fn stop(&mut self) -> Message {
+        self.stopped = true;
+        self.looking_up = None;
+        self.pending.clear();
+        self.pending_bytes = 0;
+        Message::Stop
+    }
+
+    /// Passes over what was under way when the stream was stopped.
+    fn drain(&mut self, message: &Message, body: &[u8]) -> Result<ReceiverAction, ProtocolError> {
+        let bytes = match message {
+            Message::Close => return Ok(ReceiverAction::Close),
+            Message::Described => 0,
+            // One is on its way for each group that was asked for, and offers for the rest of the credit.
+            Message::Data { .. } => u64::try_from(body.len()).unwrap_or(u64::MAX),
+            Message::Offer { entries, .. } => self.check(entries)?.0,
+            _ => return Err(ProtocolError::Unexpected("message on a data stream")),
+        };
+        // At least one, so that the number of messages has a limit, too.
+        self.pending_bytes = self.pending_bytes.saturating_add(bytes.max(1));
+        let limit = self.credit.saturating_mul(2).saturating_add(DRAIN_SLACK_BYTES);
+        if self.pending_bytes > limit {
+            return Err(ProtocolError::Unexpected("bytes after it was told to stop"));
+        }
+        Ok(ReceiverAction::Drop)
     }
 
     /// Takes which of the chunks of the last offer the tenant has, and returns the answer to send.
@@ -294,6 +341,58 @@ mod tests {
                 prop_assert_eq!(stored.get(&id).map(Vec::as_slice), Some(piece), "chunk {}", index);
             }
         }
+    }
+
+    /// A stream that is stopped in the middle is closed all the same, whatever was under way.
+    #[test]
+    fn what_is_under_way_is_passed_over_once_a_stream_is_stopped() {
+        for stopped_after in 0..5 {
+            let mut sender = Sender::new(500);
+            let mut receiver = Receiver::new(key(), 1000, 500);
+            let mut offers = Vec::new();
+            for index in 0..5_u8 {
+                let mut group = Group::default();
+                group.add(cleared(u64::from(index) * 100, vec![index; 100]), &key());
+                let SenderAction::Send(offer) = sender.offer(group) else { unreachable!("no body") };
+                offers.push(offer);
+            }
+            let mut under_way = Vec::new();
+            for (index, offer) in (0_u8..).zip(offers) {
+                if index == stopped_after {
+                    assert_eq!(receiver.stop(), Message::Stop);
+                }
+                match receiver.receive(offer, &[]).unwrap() {
+                    ReceiverAction::LookUp(_) => {}
+                    ReceiverAction::Drop if index >= stopped_after => continue,
+                    other => panic!("{other:?}"),
+                }
+                let Some(SenderAction::SendData(data, _)) =
+                    sender.receive(receiver.looked_up(&[false])).unwrap()
+                else {
+                    panic!("sends")
+                };
+                under_way.push((data, vec![index; 100]));
+            }
+            for (data, body) in under_way {
+                assert!(matches!(receiver.receive(data, &body), Ok(ReceiverAction::Drop)));
+            }
+            sender.receive(Message::Stop).unwrap();
+            assert!(sender.is_stopped() && !sender.is_waiting() && sender.described().is_none());
+            let SenderAction::Send(close) = sender.close() else { unreachable!("close has no body") };
+            assert!(matches!(receiver.receive(close, &[]), Ok(ReceiverAction::Close)));
+            sender.receive(Message::Closed).unwrap();
+            assert!(sender.is_closed());
+        }
+    }
+
+    #[test]
+    fn who_does_not_stop_is_cut_off() {
+        let mut receiver = Receiver::new(key(), 1000, 500);
+        receiver.stop();
+        let body = vec![0; 16 << 20];
+        let mut send = || receiver.receive(Message::Data { group: 0 }, &body).map(|_| ());
+        assert_eq!(send(), Ok(()));
+        assert_eq!(send(), Err(ProtocolError::Unexpected("bytes after it was told to stop")));
     }
 
     fn check_refused(offer: Message, expected: &ProtocolError) {

@@ -71,8 +71,20 @@ pub struct Sender {
     sent: VecDeque<(u64, u64)>,
     offered_bytes: u64,
     stats: SenderStats,
-    closing: bool,
-    closed: bool,
+    described: bool,
+    stopped: bool,
+    end: End,
+}
+
+/// How far a stream is with its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// More may come.
+    Open,
+    /// The receiver was told that nothing more comes.
+    Closing,
+    /// It has everything.
+    Closed,
 }
 
 impl Sender {
@@ -86,8 +98,9 @@ impl Sender {
             sent: VecDeque::new(),
             offered_bytes: 0,
             stats: SenderStats::default(),
-            closing: false,
-            closed: false,
+            described: false,
+            stopped: false,
+            end: End::Open,
         }
     }
 
@@ -103,7 +116,12 @@ impl Sender {
 
     /// Returns whether the receiver has everything, durably.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.end == End::Closed
+    }
+
+    /// Returns whether the receiver has refused the transfer, and wants nothing more.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Returns the figures so far.
@@ -122,15 +140,35 @@ impl Sender {
         SenderAction::Send(message)
     }
 
+    /// Forgets what was offered: the receiver has refused the transfer, on this stream or on another.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        self.offered.clear();
+        self.sent.clear();
+        self.offered_bytes = 0;
+    }
+
+    /// Says, once, that nothing comes any more that says what the disk means.
+    pub fn described(&mut self) -> Option<SenderAction> {
+        let first = !std::mem::replace(&mut self.described, true);
+        (first && !self.stopped).then_some(SenderAction::Send(Message::Described))
+    }
+
     /// Says that nothing more comes. All offers must have been answered.
     pub fn close(&mut self) -> SenderAction {
-        self.closing = true;
+        self.end = End::Closing;
         SenderAction::Send(Message::Close)
     }
 
     /// Takes what the receiver said.
     pub fn receive(&mut self, message: Message) -> Result<Option<SenderAction>, ProtocolError> {
         match message {
+            Message::Stop => {
+                self.stop();
+                Ok(None)
+            }
+            // Asked before the receiver was heard to stop.
+            Message::Need { .. } | Message::Durable { .. } if self.stopped => Ok(None),
             Message::Need { group, need } => {
                 let (number, offered) = self.offered.pop_front().ok_or(ProtocolError::Unexpected("need"))?;
                 if number != group {
@@ -162,11 +200,11 @@ impl Sender {
                 }
                 Ok(None)
             }
-            Message::Closed if self.closing && self.offered.is_empty() => {
+            Message::Closed if self.end == End::Closing && self.offered.is_empty() => {
                 if !self.sent.is_empty() {
                     return Err(ProtocolError::Unexpected("closed before everything was durable"));
                 }
-                self.closed = true;
+                self.end = End::Closed;
                 Ok(None)
             }
             Message::Refuse(refusal) => Err(ProtocolError::Refused(refusal)),

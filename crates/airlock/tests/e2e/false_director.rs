@@ -293,6 +293,7 @@ fn data(link: &mut TlsLink, lie: Lie) -> Result<(), airlock_link::Error> {
             Message::Offer { group, entries } => {
                 say(link, Message::Need { group, need: Bits::of(&vec![true; entries.len()]) })?;
             }
+            Message::Described => {}
             Message::Data { group } => last = group,
             Message::Close => {
                 say(link, Message::Durable { group: last })?;

@@ -193,6 +193,11 @@ fn what_a_director_says_in_between_is_not_believed_either() {
         1,
     );
     assert!(closes.contains("protocol"), "{closes}");
+    let stops: fn(Message) -> Option<Message> = |message| match message {
+        Message::Need { .. } => Some(Message::Stop),
+        other => Some(other),
+    };
+    bed.check("refuses and keeps", Lie { answer: stops, ..HONEST }, &[], "the refusal");
     let busy = refused(
         |_| Some(Message::Refuse(Refusal { kind: RefusalKind::Busy, text: "come later".into() })),
         11,

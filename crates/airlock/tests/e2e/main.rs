@@ -11,6 +11,7 @@ mod crowd;
 mod demo;
 mod described;
 mod doctor;
+mod early;
 mod errors;
 mod evasion;
 mod false_director;

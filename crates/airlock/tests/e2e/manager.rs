@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_mins(3);
 /// Bytes of noise: enough that a manager can be killed in the middle.
 const NOISE_BYTES: usize = 160 << 20;
 /// Bytes that have arrived in the middle.
-const HIT_BYTES: u64 = 40 << 20;
+const HIT_BYTES: u64 = 80 << 20;
 
 /// A manager that runs as a child, and whoever asks it.
 struct Site {

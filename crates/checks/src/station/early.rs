@@ -26,6 +26,11 @@ pub struct Early<'r> {
 }
 
 impl Early<'_> {
+    /// Returns the verdicts so far. What is not judged is in no class of their coverage.
+    pub fn into_report(self) -> Report {
+        self.collector.into_inner().expect("the collector does not panic").finish()
+    }
+
     /// Returns the survey that the verdicts rely on.
     pub fn survey(&self) -> &Survey {
         &self.survey

@@ -78,6 +78,11 @@ pub trait Sink: Send {
 
     /// Takes one outcome.
     fn take(&mut self, outcome: &mut Outcome<'_>) -> Result<(), StationError>;
+
+    /// Hears that it has been given all partition tables and metadata that it will be given.
+    fn described(&mut self) -> Result<(), StationError> {
+        Ok(())
+    }
 }
 
 /// Wants nothing but the report.
@@ -109,6 +114,8 @@ pub struct Progress {
     pub read: AtomicU64,
     /// Bytes that were not inspected because the memo knows them.
     pub memoised: AtomicU64,
+    /// Set when nothing will be kept: what is done from then on is for the record.
+    pub refused: AtomicBool,
     /// Set it to stop.
     pub cancel: AtomicBool,
 }
@@ -208,14 +215,17 @@ impl<'r> Station<'r> {
                 let (planner, failure, stop) = (&planner, &failure, &stop);
                 scope.spawn(move || {
                     let mut worker = Worker::new(self, space, disk, survey, progress);
+                    let mut described = false;
                     while !stop.load(Ordering::Relaxed) {
                         let batch = planner.lock().expect("the planner does not panic").next_batch();
                         if batch.is_empty() {
                             break;
                         }
-                        if let Err(error) =
-                            run_batch(&mut worker, batch, done.is_empty(), sink, collector, progress)
-                        {
+                        // Batches come in the order of the map, in which what describes the disk is first.
+                        let tell = !described && !batch.iter().all(|unit| unit.describes(&survey.map));
+                        described |= tell;
+                        let ran = run_batch(&mut worker, batch, done.is_empty(), sink, collector, progress);
+                        if let Err(error) = ran.and_then(|()| if tell { sink.described() } else { Ok(()) }) {
                             stop.store(true, Ordering::Relaxed);
                             failure.lock().expect("nobody panics with it").get_or_insert(error);
                         }

@@ -29,6 +29,15 @@ pub enum Unit {
     },
 }
 
+impl Unit {
+    /// Returns whether it is of what says what the disk means.
+    pub(super) fn describes(&self, map: &PlaceMap) -> bool {
+        let (Self::File { place } | Self::Part { place, .. }) = self;
+        let kind = map.get(*place).map(|place| place.kind);
+        matches!(kind, Some(PlaceKind::PartitionTable | PlaceKind::Metadata))
+    }
+}
+
 /// Gives out units.
 #[derive(Debug)]
 pub(super) struct Planner<'m> {

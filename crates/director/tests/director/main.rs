@@ -1,6 +1,7 @@
 //! A director, from the first frame to the record.
 
 mod arrival;
+mod early;
 mod liar;
 mod lies;
 mod manager;
