@@ -5,16 +5,18 @@ use crate::exact::ExactList;
 use crate::fingerprints::Prints;
 use crate::malware::HashList;
 use crate::system::System;
-use airlock_inspect::{Detector, Engine, EngineConfig};
+use airlock_decode::SIGNATURES;
+use airlock_inspect::{Detector, Engine, EngineConfig, Literal};
 use airlock_model::Site;
 use airlock_policy::Effective;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The detectors, hash lists and fingerprint key of a site. Shared by all its threads.
 #[derive(Debug, Clone)]
 pub struct Rules {
     config: EngineConfig,
-    engine: Arc<Engine>,
+    /// Built when it is first asked for: most sites ask for a part of it only.
+    engine: Arc<OnceLock<Engine>>,
     hashes: Arc<HashList>,
     exact: Arc<Vec<ExactList>>,
     prints: Arc<Vec<Prints>>,
@@ -33,12 +35,18 @@ pub struct Book {
     pub digest: [u8; 32],
 }
 
+/// Puts together what is found in one pass over the bytes: values, and where containers may begin.
+fn engine(wanted: impl Fn(&dyn Detector) -> bool, config: &EngineConfig) -> Engine {
+    let signatures = SIGNATURES.map(Literal::new);
+    Engine::with_signatures(builtin(wanted), &signatures, config.clone())
+}
+
 impl Rules {
     /// Puts the built-in detectors together with hash lists.
     pub fn new(fingerprint_key: [u8; 32], hashes: HashList) -> Self {
         let config = EngineConfig { fingerprint_key };
         Self {
-            engine: Arc::new(Engine::new(builtin(|_| true), config.clone())),
+            engine: Arc::default(),
             config,
             hashes: Arc::new(hashes),
             exact: Arc::default(),
@@ -57,10 +65,10 @@ impl Rules {
             let mut names = std::iter::once(detector.name()).chain(classes);
             names.any(|name| policy.asks_for(site, detector.check(), name))
         };
-        if self.engine.is_all(wanted) {
+        if self.engine.get().is_some_and(|engine| engine.is_all(wanted)) {
             return self.clone();
         }
-        Self { engine: Arc::new(Engine::new(builtin(wanted), self.config.clone())), ..self.clone() }
+        Self { engine: Arc::new(engine(wanted, &self.config).into()), ..self.clone() }
     }
 
     /// Adds lists of exact data.
@@ -94,7 +102,7 @@ impl Rules {
 
     /// Returns the engine over the bytes.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        self.engine.get_or_init(|| engine(|_| true, &self.config))
     }
 
     /// Returns the hash lists over whole files.

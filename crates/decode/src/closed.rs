@@ -2,6 +2,7 @@
 
 use airlock_model::Reason;
 use airlock_model::field::le16;
+use std::sync::LazyLock;
 
 /// Where a signature stands, and what it is.
 type Magic = (usize, &'static [u8]);
@@ -62,13 +63,29 @@ const ENCRYPTED: &[Magic] = &[
     (0, b"-----BEGIN PGP MESSAGE-----"),
 ];
 
+/// Which bytes the signatures begin with that stand at the beginning.
+static FIRST_BYTES: LazyLock<[bool; 256]> = LazyLock::new(|| {
+    let first = |(at, magic): &Magic| magic.first().filter(|_| *at == 0).copied();
+    let mut firsts = [false; 256];
+    for byte in UNSUPPORTED.iter().chain(ENCRYPTED).filter_map(first) {
+        if let Some(slot) = firsts.get_mut(usize::from(byte)) {
+            *slot = true;
+        }
+    }
+    firsts
+});
+
 /// The object identifier `id-envelopedData` (RFC 5652, section 6.1) in DER.
 const ENVELOPED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
 
 /// Returns why content that begins with `head` is not opened, if it is known and closed.
 pub(crate) fn reason(head: &[u8]) -> Option<Reason> {
-    let has = |(at, magic): &Magic| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
-    if ENCRYPTED.iter().any(has) || is_openpgp(head) || is_enveloped(head) {
+    let first = usize::from(*head.first()?);
+    let begins = FIRST_BYTES.get(first).copied().unwrap_or(true);
+    let has = |(at, magic): &Magic| {
+        (*at > 0 || begins) && head.get(*at..).is_some_and(|rest| rest.starts_with(magic))
+    };
+    if (begins && ENCRYPTED.iter().any(has)) || is_openpgp(head) || is_enveloped(head) {
         return Some(Reason::Encrypted);
     }
     (UNSUPPORTED.iter().any(has) || is_lha(head) || is_arj(head)).then_some(Reason::Unsupported)

@@ -13,8 +13,8 @@ use airlock_model::Reason;
 use airlock_model::field::{be16, le16, le32, narrow, wide};
 use std::sync::LazyLock;
 
-/// What containers begin with, at least three bytes of it.
-const SIGNATURES: [&[u8]; 12] = [
+/// What containers begin with that are looked for in the middle of content, at least three bytes of it.
+pub const SIGNATURES: [&[u8]; 12] = [
     b"PK\x03\x04",
     b"\x1f\x8b\x08",
     b"BZh",
@@ -176,7 +176,8 @@ impl Places {
         }
     }
 
-    fn add(&mut self, place: u64, signature: usize) {
+    /// Takes note that a signature stands at a place; places come in order.
+    pub(crate) fn add(&mut self, place: u64, signature: usize) {
         // A short signature that lies whole in a tail was found with it.
         if self.found.last().is_some_and(|last| *last >= place) {
             return;

@@ -80,6 +80,7 @@ mod xml;
 mod zip;
 
 pub use carve::carve;
+pub use embedded::SIGNATURES;
 pub use layer::{Layer, Relation, Sink};
 pub use limits::Limits;
 pub use runs::Runs;

@@ -126,6 +126,8 @@ pub struct Runs<'s> {
     late: Vec<(u64, u64)>,
     /// Places where containers may begin.
     embedded: Places,
+    /// Whether somebody else looks for these, and tells.
+    told: bool,
     /// The last bytes that passed, for signatures.
     seam: Vec<u8>,
 }
@@ -150,8 +152,21 @@ impl<'s> Runs<'s> {
             over: 0,
             late: Vec::new(),
             embedded: Places::default(),
+            told: false,
             seam: Vec::new(),
         }
+    }
+
+    /// Leaves it to the caller to look for [`SIGNATURES`](crate::SIGNATURES), and to tell ([`Self::signature`]):
+    /// whoever goes over all bytes anyway finds them at next to no cost.
+    #[must_use]
+    pub fn told_of_signatures(self) -> Self {
+        Self { told: true, ..self }
+    }
+
+    /// Takes note that a signature stands at a place of the content. Places come in order.
+    pub fn signature(&mut self, place: u64, signature: usize) {
+        self.embedded.add(place, signature);
     }
 
     /// Looks at the bytes of the content from `at` on, and opens the runs within them. What lies
@@ -163,8 +178,10 @@ impl<'s> Runs<'s> {
             self.tail.clear();
             self.seam.clear();
         }
-        self.embedded.look(at, piece, &self.seam);
-        self.keep_seam(piece);
+        if !self.told {
+            self.embedded.look(at, piece, &self.seam);
+            self.keep_seam(piece);
+        }
         let end = at.saturating_add(wide(piece.len()));
         if let Some(course) = self.open {
             self.pass(course, at, piece);
@@ -389,8 +406,13 @@ fn run_around(piece: &[u8], at: usize, floor: usize) -> Option<Found> {
     let (before, after) = (piece.get(first..at)?, piece.get(at..)?);
     let back =
         |before: &[u8], part: fn(u8) -> bool| before.iter().rev().take_while(|byte| part(**byte)).count();
-    let ahead = after.iter().take(JUDGED).take_while(|byte| is_part(**byte)).count();
-    let near = back(before.get(before.len().saturating_sub(STRIDE)..)?, is_part);
+    // Long names are the most of what comes here: their ends are found sixteen bytes at once.
+    let ahead = parts_ahead(after.get(..JUDGED).unwrap_or(after));
+    let near = before.get(before.len().saturating_sub(STRIDE)..)?;
+    if ahead.saturating_add(near.len()) < RUN_MIN {
+        return None;
+    }
+    let near = parts_before(near);
     let (start, end) = (at.saturating_sub(near), at.saturating_add(ahead));
     if ahead == 0 || end.saturating_sub(start) < RUN_MIN {
         return None;
@@ -412,6 +434,22 @@ fn run_around(piece: &[u8], at: usize, floor: usize) -> Option<Found> {
         start = first.saturating_add(above.len()).saturating_sub(length);
     }
     Some(Found { place: at, start, cut, run })
+}
+
+/// Returns how many characters of base64 stand at the beginning.
+fn parts_ahead(bytes: &[u8]) -> usize {
+    let (looks, _) = bytes.as_chunks::<LOOK>();
+    let whole = looks.iter().take_while(|look| may_be_part(look)).count().saturating_mul(LOOK);
+    let rest = bytes.get(whole..).unwrap_or_default();
+    whole.saturating_add(rest.iter().take_while(|byte| is_part(**byte)).count())
+}
+
+/// Returns how many characters of base64 stand at the end.
+fn parts_before(bytes: &[u8]) -> usize {
+    let (_, looks) = bytes.as_rchunks::<LOOK>();
+    let whole = looks.iter().rev().take_while(|look| may_be_part(look)).count().saturating_mul(LOOK);
+    let rest = bytes.get(..bytes.len().saturating_sub(whole)).unwrap_or_default();
+    whole.saturating_add(rest.iter().rev().take_while(|byte| is_part(**byte)).count())
 }
 
 /// Whether a byte is a character of base64; hexadecimal digits are.

@@ -144,11 +144,11 @@ fn is_percent(head: &[u8]) -> bool {
     if memchr::memchr(b'%', few).is_none() {
         return false;
     }
-    let marks = head.windows(3).filter(|three| match three {
-        [b'%', high, low] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+    let is_mark = |place: &usize| match head.get(*place..) {
+        Some([b'%', high, low, ..]) => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
         _ => false,
-    });
-    marks.count() >= MARKS_MIN.max(head.len() / 16)
+    };
+    memchr::memchr_iter(b'%', head).filter(is_mark).count() >= MARKS_MIN.max(head.len() / 16)
 }
 
 /// RFC 1952, section 2.3: deflate is the only method, and three flags are reserved.

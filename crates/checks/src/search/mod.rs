@@ -15,7 +15,7 @@ mod patterns;
 use crate::Rules;
 use crate::exact::ExactScanner;
 use crate::fingerprints::PrintsScanner;
-use airlock_inspect::{Engine, Match, Scanner};
+use airlock_inspect::{Engine, Match, Scanner, Signature};
 use airlock_policy::Effective;
 use patterns::{PatternScanner, Patterns};
 use std::sync::Arc;
@@ -76,8 +76,9 @@ impl Searcher<'_> {
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Takes the next bytes of the stream. What signatures were seen before is forgotten.
     pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<Match>) {
+        drop(self.signatures());
         self.scanner.feed(piece, out);
         if let Some(patterns) = &mut self.patterns {
             patterns.feed(piece, self.engine, out);
@@ -90,8 +91,15 @@ impl Searcher<'_> {
         }
     }
 
+    /// Takes away where [`SIGNATURES`](airlock_decode::SIGNATURES) of containers were seen since the last call, in
+    /// order.
+    pub(crate) fn signatures(&mut self) -> impl Iterator<Item = Signature> + '_ {
+        self.scanner.signatures()
+    }
+
     /// Ends the stream. The next one starts at 0, unless [`Self::start`] says otherwise.
     pub(crate) fn finish(&mut self, out: &mut Vec<Match>) {
+        drop(self.signatures());
         self.scanner.finish(out);
         if let Some(patterns) = &mut self.patterns {
             patterns.finish(self.engine, out);

@@ -23,6 +23,15 @@ struct Stream<'s> {
     runs: Runs<'s>,
 }
 
+impl Stream<'_> {
+    /// Takes note of where containers may begin.
+    fn hear(&mut self, scanner: &mut Searcher<'_>) {
+        for seen in scanner.signatures() {
+            self.runs.signature(seen.offset, seen.id);
+        }
+    }
+}
+
 impl<'a> Worker<'a> {
     /// Inspects a whole file in logical order. Zeros and holes end a stream of bytes. As long as the
     /// memo knows what was read, nothing is scanned.
@@ -56,7 +65,7 @@ impl<'a> Worker<'a> {
             expected: None,
             hashed: 0,
             wanted: false,
-            runs: Runs::new(&limits, &mut layers),
+            runs: Runs::new(&limits, &mut layers).told_of_signatures(),
         };
         let mut recalling = trace.is_some();
         for number in 0..pieces.len() {
@@ -86,6 +95,7 @@ impl<'a> Worker<'a> {
         }
         if stream.expected.is_some() {
             self.scanner.finish(&mut self.matches);
+            stream.hear(&mut self.scanner);
         }
         if let Some(mut hasher) = stream.hasher {
             zeros(&mut hasher, place.size.saturating_sub(stream.hashed));
@@ -136,12 +146,14 @@ impl<'a> Worker<'a> {
                 if stream.expected != Some(run.logical) {
                     if stream.expected.is_some() {
                         self.scanner.finish(&mut self.matches);
+                        stream.hear(&mut self.scanner);
                     }
                     self.scanner.start(run.logical);
                 }
                 if self.matches.len() <= MATCHES_MAX {
                     self.scanner.feed(bytes, &mut self.matches);
                     self.matches.truncate(MATCHES_MAX + 1);
+                    stream.hear(&mut self.scanner);
                 }
                 if !stream.wanted {
                     stream.runs.look(run.logical, bytes);

@@ -41,7 +41,7 @@ pub(super) struct Worker<'a> {
     pub(super) space: &'a Space,
     pub(super) survey: &'a Survey,
     hashing: bool,
-    recall: Option<Recall<'a>>,
+    recall: Option<&'a Recall<'a>>,
     names: Option<&'a dyn Names>,
     elsewhere: Option<&'a dyn Elsewhere>,
     pub(super) memoised: &'a AtomicU64,
@@ -74,7 +74,7 @@ impl<'a> Worker<'a> {
             space,
             survey,
             hashing: station.hashing,
-            recall: station.recall.clone(),
+            recall: station.recall.as_ref(),
             names: station.names,
             elsewhere: station.elsewhere,
             memoised: &progress.memoised,
@@ -135,7 +135,7 @@ impl<'a> Worker<'a> {
             Some(elsewhere) => (self.ask(elsewhere, unit, &place, &mut pieces)?, None),
             None => self.examine(&place, &mut pieces, whole, retain),
         };
-        let recall = self.recall.clone();
+        let recall = self.recall;
         let outcome = self.judge(place, &runs, pieces, examined, whole);
         if outcome.is_clean() {
             // What the names told of the pieces must have been so.
@@ -157,15 +157,15 @@ impl<'a> Worker<'a> {
         pieces: &mut [Piece],
         whole: bool,
         retain: bool,
-    ) -> (Examined, Option<Trace<'a>>) {
+    ) -> (Examined, Option<Box<Trace<'a>>>) {
         self.matches.clear();
         let mut trace = None;
         let inspected = if !place.packed.is_empty() {
             self.inspect_packed(place, pieces, retain)
         } else if whole {
             let read_whole = self.hashing && self.names.is_none();
-            trace = self.recall.as_ref().filter(|_| read_whole).map(|recall| recall.file(place.size));
-            self.inspect_file(place, pieces, retain, trace.as_mut())
+            trace = self.recall.filter(|_| read_whole).map(|recall| Box::new(recall.file(place.size)));
+            self.inspect_file(place, pieces, retain, trace.as_deref_mut())
         } else {
             self.inspect_part(place, pieces, retain)
         };
@@ -215,7 +215,7 @@ impl<'a> Worker<'a> {
     /// Returns the tag of a unit by the names of its bytes, and whether it is known.
     fn by_name(&self, place: &Place<'_>, unit: &Unit, pieces: &mut [Piece]) -> Option<(Tag, bool)> {
         let dropped = place.kind == PlaceKind::Free && self.policy.free_space() == FreeSpace::Drop;
-        let (recall, names) = (self.recall.as_ref()?, self.names?);
+        let (recall, names) = (self.recall?, self.names?);
         if dropped || !place.packed.is_empty() {
             return None;
         }
