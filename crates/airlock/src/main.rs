@@ -58,6 +58,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Pair(args) => verbs::pair::run(context, &args),
         Verb::Doctor(args) => verbs::doctor::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
+        Verb::Scrub(args) => verbs::scrub::run(context, &args),
         Verb::Export(args) => verbs::export::run(context, &args),
         Verb::ServeNbd(args) => verbs::serve_nbd::run(context, &args),
         Verb::List(args) => verbs::list::run(context, &args),

@@ -252,7 +252,8 @@ impl Director {
             .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(Error::file("write", &path))?;
-        keys::sync_parent(&path)
+        keys::sync_parent(&path)?;
+        self.ledger.note_sum(&format!("evidence/{}.json", hex::encode(chamber.id)), evidence)
     }
 }
 

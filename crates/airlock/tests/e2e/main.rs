@@ -34,6 +34,7 @@ mod reports;
 mod resume;
 mod rules;
 mod scan;
+mod scrub;
 mod service;
 mod sites;
 mod support;
