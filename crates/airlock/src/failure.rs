@@ -113,7 +113,12 @@ impl From<TransferError> for Failure {
                     RefusalKind::NotAuthorised => Code::NotAuthorised,
                     RefusalKind::Protocol | RefusalKind::Failed => Code::Error,
                 };
-                Self::of(code, &error).retried_if(code == Code::Busy)
+                let failure = Self::of(code, &error).retried_if(code == Code::Busy);
+                match refusal.kind {
+                    RefusalKind::Failed => failure
+                        .hint("the director's operator has to mend that; then --resume goes on from here"),
+                    _ => failure,
+                }
             }
             TransferError::NoDisk(_) => Self::of(Code::Usage, &error).hint(
                 "`airlock scan` inspects files and folders; --source-format raw takes the file as a disk",

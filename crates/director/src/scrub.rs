@@ -403,9 +403,8 @@ impl<'a> Scrub<'a> {
 
     /// What unfinished transfers have that was acknowledged as durable opens.
     fn check_unfinished(&mut self) -> Result<(), Error> {
-        for (transfer, _) in
-            self.ledger.transfers()?.into_iter().filter(|(_, state)| state::is_unfinished(state))
-        {
+        let unfinished = |(_, state): &([u8; 16], String)| state::is_unfinished(state);
+        for (transfer, at) in self.ledger.transfers()?.into_iter().filter(unfinished) {
             let file = format!("chamber/{}.key", hex::encode(transfer));
             let key = match keys::load(&self.directory.join(&file)) {
                 Ok(Some(key)) => key,
@@ -420,7 +419,14 @@ impl<'a> Scrub<'a> {
             };
             match self.ledger.batches(&transfer, &key) {
                 // A chunk is named by its tenant's key, which its seal has checked.
-                Ok(chunks) => self.check_sealed(&chunks),
+                Ok(mut chunks) => {
+                    if at == state::COMMITTING {
+                        // A seal that was interrupted may have removed what it had copied without
+                        // what is held; the manager is asked for it again.
+                        chunks.retain(|chunk| self.segments.path(chunk.segment).exists());
+                    }
+                    self.check_sealed(&chunks);
+                }
                 Err(error) => {
                     self.found(&file, format!("either it or the ledger is damaged: {}", describe(&error)));
                 }

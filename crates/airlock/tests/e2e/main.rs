@@ -3,6 +3,7 @@
 //! missing fails its tests with the name of its package.
 #![forbid(unsafe_code)]
 
+mod bed;
 mod bundle;
 mod cells;
 mod content;
@@ -38,6 +39,7 @@ mod scrub;
 mod service;
 mod sites;
 mod support;
+mod sweep;
 mod threats;
 mod transfer;
 mod units;
