@@ -353,7 +353,14 @@ impl Drop for Ledger {
         let closed = connection.pragma_update(None, "wal_checkpoint", "truncate").map_err(Error::from);
         let written = closed.and_then(|()| {
             let text = digest_of(&path)?;
-            std::fs::write(&digest, text).map_err(Error::file("write", &digest))
+            let temporary = path.with_extension("db.new");
+            let written =
+                std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &digest));
+            written.map_err(|error| {
+                // Half a digest would say that the ledger was altered.
+                let _ = std::fs::remove_file(&temporary);
+                Error::file("write", &digest)(error)
+            })
         });
         if let Err(error) = written {
             // The next clean close makes up for it; until then the file is checked as an open one.

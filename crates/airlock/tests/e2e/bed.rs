@@ -101,6 +101,8 @@ impl Bed {
         let ran = self.bench.airlock("transfer").arg(image).arg(&director.url);
         ran.arg("--identity").arg(&director.identity).args(["--name", "first"]).expect(0);
         director.stop();
+        // A cache that is as large as it may ever be.
+        fs::remove_dir_all(template.join("memo")).expect("removed");
     }
 
     /// A director's directory with the first VM in it.
@@ -111,6 +113,43 @@ impl Bed {
         }
         copy(&self.template, &data);
         data
+    }
+
+    /// The director's directory that [`Bed::data`] copies.
+    pub(crate) fn template(&self) -> &Path {
+        &self.template
+    }
+
+    /// Starts a director. Nothing if it cannot; then it has said why.
+    pub(crate) fn director_if(&self, data: &Path) -> Option<DirectorProcess> {
+        self.bench.director_wrapped(data, &self.director_args(), |command| command)
+    }
+
+    /// Says of a transfer into a directory which system calls touch the directory: their numbers in the thread that
+    /// makes most of them.
+    pub(crate) fn calls_on_data(&self) -> BTreeMap<String, Vec<u64>> {
+        let data = self.data("counting");
+        let to = data.display().to_string();
+        let command = traced(&self.transfer_command(&to, None), &self.log(), CALLS, &["-y"]);
+        let ended = Service::start("transfer", command).expect("it starts").wait(LIMIT).expect("it ends");
+        assert_eq!(ended.code, Some(3), "{:?}", ended.lines);
+        let mut threads: BTreeMap<(String, String), (u64, Vec<u64>)> = BTreeMap::new();
+        for line in complete(&self.log()).lines() {
+            let Some((thread, call)) = call_of(line) else { continue };
+            let (count, on_data) = threads.entry((call.to_owned(), thread.to_owned())).or_default();
+            *count += 1;
+            if line.contains(&to) {
+                on_data.push(*count);
+            }
+        }
+        let mut calls: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for ((call, _), (_, on_data)) in threads {
+            let most = calls.entry(call).or_default();
+            if on_data.len() > most.len() {
+                *most = on_data;
+            }
+        }
+        calls
     }
 
     fn director_args(&self) -> [&OsStr; 4] {
@@ -244,9 +283,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Counts the system calls in a log, each of the thread that makes most of them.
-fn counted(log: &Path) -> BTreeMap<String, u64> {
-    // The tracer may still be writing when what it traces has ended.
+/// Reads a log once the tracer has written all of it: it may still be at work when what it traces has ended.
+fn complete(log: &Path) -> String {
     let mut text = String::new();
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(20));
@@ -256,10 +294,21 @@ fn counted(log: &Path) -> BTreeMap<String, u64> {
         }
         text = now;
     }
+    text
+}
+
+/// Returns the thread and the system call of a line of a log, where one begins.
+fn call_of(line: &str) -> Option<(&str, &str)> {
+    let (thread, rest) = line.split_once(' ').filter(|_| !line.contains("resumed>"))?;
+    let (call, _) = rest.trim_start().split_once('(')?;
+    Some((thread, call))
+}
+
+/// Counts the system calls in a log, each of the thread that makes most of them.
+fn counted(log: &Path) -> BTreeMap<String, u64> {
     let mut threads: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.contains("resumed>")) {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let Some((call, _)) = rest.trim_start().split_once('(') else { continue };
+    for line in complete(log).lines() {
+        let Some((thread, call)) = call_of(line) else { continue };
         *threads.entry((call.to_owned(), thread.to_owned())).or_default() += 1;
     }
     let mut calls: BTreeMap<String, u64> = BTreeMap::new();

@@ -11,6 +11,7 @@ mod criteria;
 mod crowd;
 mod demo;
 mod described;
+mod disk_faults;
 mod doctor;
 mod early;
 mod errors;
