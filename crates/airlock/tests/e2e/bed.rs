@@ -36,7 +36,7 @@ impl Fault {
     }
 
     /// Puts a command under the fault; its process stays the child.
-    fn around(&self, log: &Path, command: &Command) -> Command {
+    pub(crate) fn around(&self, log: &Path, command: &Command) -> Command {
         let inject = format!("inject={}:{}:when={}", self.call, self.what, self.when);
         traced(command, log, &self.call, &["-e", &inject])
     }
@@ -158,6 +158,20 @@ impl Bed {
 
     pub(crate) fn director(&self, data: &Path) -> DirectorProcess {
         self.bench.director(data, &self.director_args())
+    }
+
+    /// Starts a director in something. Nothing if it ends before it listens.
+    pub(crate) fn director_in(
+        &self,
+        data: &Path,
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Option<DirectorProcess> {
+        self.bench.director_wrapped(data, &self.director_args(), wrap)
+    }
+
+    /// The policy of both sites: the destination holds card numbers, and the source does not look.
+    pub(crate) fn policy(&self) -> &PathBuf {
+        &self.policy
     }
 
     /// Starts a director under a fault. Nothing if it ends before it listens.

@@ -30,6 +30,7 @@ mod mutations;
 mod nbd;
 mod policy;
 mod progress;
+mod raw_device;
 mod remote;
 mod repatriation;
 mod reports;
