@@ -36,6 +36,7 @@ mod debian;
 mod error;
 mod ext4;
 mod fragment;
+pub mod hostile;
 pub mod loopback;
 mod packages;
 mod partition;

@@ -18,6 +18,7 @@ mod errors;
 mod evasion;
 mod false_director;
 mod help;
+mod hostile;
 mod inventory;
 mod jail;
 mod judges;
