@@ -44,7 +44,7 @@ impl Fault {
 
 fn traced(command: &Command, log: &Path, calls: &str, more: &[&str]) -> Command {
     let mut traced = Command::new(require("strace").expect("strace"));
-    traced.args(["-D", "-f", "-qq", "-e"]).arg(format!("trace={calls}")).args(more);
+    traced.args(["-D", "-f", "-qq", "-y", "-e"]).arg(format!("trace={calls}")).args(more);
     traced
         .args(["-e", "signal=none", "-o"])
         .arg(log)
@@ -130,7 +130,7 @@ impl Bed {
     pub(crate) fn calls_on_data(&self) -> BTreeMap<String, Vec<u64>> {
         let data = self.data("counting");
         let to = data.display().to_string();
-        let command = traced(&self.transfer_command(&to, None), &self.log(), CALLS, &["-y"]);
+        let command = traced(&self.transfer_command(&to, None), &self.log(), CALLS, &[]);
         let ended = Service::start("transfer", command).expect("it starts").wait(LIMIT).expect("it ends");
         assert_eq!(ended.code, Some(3), "{:?}", ended.lines);
         let mut threads: BTreeMap<(String, String), (u64, Vec<u64>)> = BTreeMap::new();
@@ -241,21 +241,6 @@ impl Bed {
         counted(&self.log())
     }
 
-    /// Goes on until it has come to an end, which must be soon. A director that does not know yet that its
-    /// manager is gone is busy.
-    pub(crate) fn finish(&self, what: &str, transfer: impl Fn(&[&str]) -> Ran) {
-        let started = Instant::now();
-        loop {
-            let ran = transfer(&["--resume"]);
-            let busy = ran.code == Some(11);
-            assert!(started.elapsed() < RECOVERY, "{what}: not within {RECOVERY:?}: {}", ran.err);
-            if !busy {
-                assert_eq!(ran.code, Some(3), "{what}: {}", ran.err);
-                return;
-            }
-        }
-    }
-
     /// After an end: both VMs are there, the evidence verifies, nothing has rotted, nothing held can be read.
     pub(crate) fn assert_sound(&self, what: &str, data: &Path) {
         let scrub = self.bench.airlock("scrub").arg("--data").arg(data).end();
@@ -283,6 +268,21 @@ impl Bed {
     }
 }
 
+/// Goes on until it has come to an end, which must be soon. A director that does not know yet that its
+/// manager is gone is busy.
+pub(crate) fn finish(what: &str, transfer: impl Fn(&[&str]) -> Ran) {
+    let started = Instant::now();
+    loop {
+        let ran = transfer(&["--resume"]);
+        let busy = ran.code == Some(11);
+        assert!(started.elapsed() < RECOVERY, "{what}: not within {RECOVERY:?}: {}", ran.err);
+        if !busy {
+            assert_eq!(ran.code, Some(3), "{what}: {}", ran.err);
+            return;
+        }
+    }
+}
+
 /// Copies a folder.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a folder");
@@ -298,7 +298,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// Reads a log once the tracer has written all of it: it may still be at work when what it traces has ended.
-fn complete(log: &Path) -> String {
+pub(crate) fn complete(log: &Path) -> String {
     let mut text = String::new();
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(20));

@@ -3,7 +3,7 @@
 //! After each: whoever asked is told what, where, why and what to do next; what was acknowledged before is there; nothing held can
 //! be read; and once the fault is gone, the transfer finishes.
 
-use crate::bed::{Bed, Fault, RECOVERY};
+use crate::bed::{Bed, Fault, RECOVERY, complete, finish};
 use crate::support::{Ran, skipped};
 use airlock_testkit::Tool;
 use airlock_testkit::loopback::Ended;
@@ -84,7 +84,7 @@ fn a_full_disk_refuses_and_once_there_is_room_it_finishes() {
         disk.remount("size=64m");
         bed.assert_nothing_lost(&what, &data);
         let director = bed.director(&data);
-        bed.finish(&what, |more| bed.transfer(&director, more));
+        finish(&what, |more| bed.transfer(&director, more));
         director.stop();
         bed.assert_sound(&what, &data);
     }
@@ -125,7 +125,7 @@ fn broken(what: &'static str, reason: &str, calls: &[&str], name: &str) {
                 }
             }
             bed.assert_nothing_lost(&said, &data);
-            bed.finish(&said, |more| bed.transfer_into(&data, more));
+            finish(&said, |more| bed.transfer_into(&data, more));
             bed.assert_sound(&said, &data);
         }
     }
@@ -161,6 +161,42 @@ fn a_disk_that_becomes_read_only_refuses_and_once_it_is_not_it_finishes() {
     );
 }
 
+/// A director that runs on after a sync has failed: the transfer starts again from what the ledger says, and no
+/// segment is synced a second time and believed.
+#[test]
+fn a_sync_that_failed_is_not_tried_again_and_believed() {
+    let bed = Bed::new();
+    let (mut failed, mut segments) = (0, 0);
+    for (call, numbers) in [("fdatasync", 1..=4), ("fsync", 8..=14)] {
+        for number in numbers {
+            let what = format!("{call} {number}");
+            let data = bed.data("data");
+            let fault = Fault { call: call.into(), when: number.to_string(), what: "error=EIO" };
+            let Some(director) = bed.director_under(&data, &fault) else { continue };
+            let ran = bed.transfer(&director, &[]);
+            if ran.code != Some(3) {
+                failed += 1;
+                assert_refused(&what, ran.code, &ran.err, "");
+            }
+            finish(&what, |more| bed.transfer(&director, more));
+            director.stop();
+            bed.assert_sound(&what, &data);
+            let calls = complete(&bed.log());
+            let path = |line: &str| Some(line.split_once('<')?.1.split_once('>')?.0.to_owned());
+            let mut broken: Vec<String> = Vec::new();
+            for line in calls.lines() {
+                let Some(path) = path(line).filter(|path| path.ends_with(".seg")) else { continue };
+                assert!(!broken.contains(&path), "{what}: {path} is synced again");
+                if line.contains("(INJECTED)") {
+                    segments += 1;
+                    broken.push(path);
+                }
+            }
+        }
+    }
+    assert!(failed >= 3 && segments >= 1, "{failed} transfers failed, {segments} of them in a segment");
+}
+
 /// A director on a read-only disk does not start, and says why.
 #[test]
 fn a_read_only_disk_is_named() {
@@ -174,7 +210,7 @@ fn a_read_only_disk_is_named() {
     assert_refused("read-only", ran.code, &ran.err, "ead-only");
     bed.assert_nothing_lost("read-only", &data);
     disk.remount("rw");
-    bed.finish("read-only", |more| bed.transfer_into(&data, more));
+    finish("read-only", |more| bed.transfer_into(&data, more));
     bed.assert_sound("read-only", &data);
 }
 

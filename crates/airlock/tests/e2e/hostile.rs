@@ -4,7 +4,6 @@
 use crate::support::{Bench, skipped};
 use airlock_testkit::hostile::{self, Case, Expected};
 use airlock_testkit::{Kind, Rng, Tool, require};
-use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -4,7 +4,7 @@
 //! or the one process that is both sites, is killed as it enters that call; then it comes back and finishes.
 //! `AIRLOCK_SWEEP_POINTS` says how many points there are in all; 100 if nobody says.
 
-use crate::bed::{Bed, Fault, RECOVERY, spread};
+use crate::bed::{Bed, Fault, RECOVERY, finish, spread};
 use std::time::Instant;
 
 /// Points of all three sweeps together.
@@ -32,7 +32,7 @@ fn a_manager_may_be_killed_at_any_system_call() {
         let director = bed.director(&data);
         let ended = bed.transfer_under(&director.url, Some(&director.identity), &Fault::kill(call, *number));
         hit += u64::from(ended.code.is_none());
-        bed.finish(&what, |more| bed.transfer(&director, more));
+        finish(&what, |more| bed.transfer(&director, more));
         director.stop();
         bed.assert_sound(&what, &data);
     }
@@ -67,7 +67,7 @@ fn a_director_may_be_killed_at_any_system_call() {
         assert!(scrubbed["vms"].as_u64() >= Some(kept), "{what}: {scrubbed}");
         let started = Instant::now();
         let director = bed.director(&data);
-        bed.finish(&what, |more| bed.transfer(&director, more));
+        finish(&what, |more| bed.transfer(&director, more));
         assert!(started.elapsed() < RECOVERY, "{what}: it took {:?}", started.elapsed());
         director.stop();
         bed.assert_sound(&what, &data);
@@ -87,7 +87,7 @@ fn both_sites_may_be_killed_at_any_system_call() {
         let ended = bed.transfer_under(&data.display().to_string(), None, &Fault::kill(call, *number));
         hit += u64::from(ended.code.is_none());
         bed.assert_nothing_lost(&what, &data);
-        bed.finish(&what, |more| bed.transfer_into(&data, more));
+        finish(&what, |more| bed.transfer_into(&data, more));
         bed.assert_sound(&what, &data);
     }
     score("process that is both sites", hit, all.len() as u64);

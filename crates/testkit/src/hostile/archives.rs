@@ -178,7 +178,7 @@ fn nests(cases: &mut Vec<Case>) {
             bytes = tar_member(b"in.tar", &bytes);
             bytes.resize(bytes.len() + 1024, 0);
         }
-        cases.push(Case::new(format!("cards in {} tars", depth), "a.tar", bytes, Expected::NotClean));
+        cases.push(Case::new(format!("cards in {depth} tars"), "a.tar", bytes, Expected::NotClean));
     }
     // Twelve in each of twelve in each of twelve...
     let mut bytes = b"nothing\n".repeat(1000);

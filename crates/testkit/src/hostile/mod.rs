@@ -6,6 +6,7 @@
 mod archives;
 mod bytes;
 mod images;
+mod lvm;
 mod names;
 mod references;
 mod volumes;

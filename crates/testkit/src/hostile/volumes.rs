@@ -4,8 +4,8 @@ use super::bytes::{crc32, put_be, put_le};
 use super::references::put;
 use super::{Case, Expected, extremes};
 
-const SECTOR: usize = 512;
-const DISK_BYTES: usize = 1 << 20;
+pub(super) const SECTOR: usize = 512;
+pub(super) const DISK_BYTES: usize = 1 << 20;
 
 /// All of them, as raw disks.
 pub fn volumes() -> Vec<Case> {
@@ -69,6 +69,7 @@ pub fn volumes() -> Vec<Case> {
     ];
     each(&mut cases, "XFS", &xfs(), &fields, true);
     iso(&mut cases);
+    cases.extend(super::lvm::volumes());
     cases
 }
 
@@ -318,10 +319,11 @@ fn xfs() -> Vec<u8> {
     for (at, width, value) in [
         (4, 4, 4096_u64),
         (8, 8, 256),
-        (48, 8, 0),
+        (48, 8, 32),
         (56, 8, 64),
         (84, 4, 128),
         (88, 4, 2),
+        (96, 4, 32),
         (100, 2, 0xb4a4),
         (102, 2, 512),
         (104, 2, 256),
