@@ -185,7 +185,7 @@ fn a_sync_that_failed_is_not_tried_again_and_believed() {
             let path = |line: &str| Some(line.split_once('<')?.1.split_once('>')?.0.to_owned());
             let mut broken: Vec<String> = Vec::new();
             for line in calls.lines() {
-                let Some(path) = path(line).filter(|path| path.ends_with(".seg")) else { continue };
+                let Some(path) = path(line).filter(|path| path.contains("/segments/")) else { continue };
                 assert!(!broken.contains(&path), "{what}: {path} is synced again");
                 if line.contains("(INJECTED)") {
                     segments += 1;
