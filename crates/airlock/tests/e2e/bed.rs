@@ -44,7 +44,7 @@ impl Fault {
 
 fn traced(command: &Command, log: &Path, calls: &str, more: &[&str]) -> Command {
     let mut traced = Command::new(require("strace").expect("strace"));
-    traced.args(["-D", "-f", "-qq", "-y", "-e"]).arg(format!("trace={calls}")).args(more);
+    traced.args(["-D", "-I", "2", "-f", "-qq", "-y", "-e"]).arg(format!("trace={calls}")).args(more);
     traced
         .args(["-e", "signal=none", "-o"])
         .arg(log)

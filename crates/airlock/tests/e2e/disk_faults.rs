@@ -7,8 +7,10 @@ use crate::bed::{Bed, Fault, RECOVERY, complete, finish};
 use crate::support::{Ran, skipped};
 use airlock_testkit::Tool;
 use airlock_testkit::loopback::Ended;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A mount that goes with this.
 struct Mounted(PathBuf);
@@ -162,39 +164,66 @@ fn a_disk_that_becomes_read_only_refuses_and_once_it_is_not_it_finishes() {
 }
 
 /// A director that runs on after a sync has failed: the transfer starts again from what the ledger says, and no
-/// segment is synced a second time and believed.
+/// segment that was not synced is believed.
 #[test]
-fn a_sync_that_failed_is_not_tried_again_and_believed() {
+fn a_sync_that_failed_is_not_believed() {
     let bed = Bed::new();
     let (mut failed, mut segments) = (0, 0);
-    for (call, numbers) in [("fdatasync", 1..=4), ("fsync", 8..=14)] {
-        for number in numbers {
-            let what = format!("{call} {number}");
-            let data = bed.data("data");
-            let fault = Fault { call: call.into(), when: number.to_string(), what: "error=EIO" };
-            let Some(director) = bed.director_under(&data, &fault) else { continue };
-            let ran = bed.transfer(&director, &[]);
-            if ran.code != Some(3) {
-                failed += 1;
-                assert_refused(&what, ran.code, &ran.err, "");
-            }
-            finish(&what, |more| bed.transfer(&director, more));
-            director.stop();
-            bed.assert_sound(&what, &data);
-            let calls = complete(&bed.log());
-            let path = |line: &str| Some(line.split_once('<')?.1.split_once('>')?.0.to_owned());
-            let mut broken: Vec<String> = Vec::new();
-            for line in calls.lines() {
-                let Some(path) = path(line).filter(|path| path.contains("/segments/")) else { continue };
-                assert!(!broken.contains(&path), "{what}: {path} is synced again");
-                if line.contains("(INJECTED)") {
-                    segments += 1;
-                    broken.push(path);
-                }
-            }
+    // Each group is synced on a thread of its own.
+    for (call, number) in [("fdatasync", 1), ("fsync", 1), ("fsync", 2), ("fsync", 3), ("fsync", 12)] {
+        let what = format!("{call} {number}");
+        let data = bed.data("data");
+        let fault = Fault { call: call.into(), when: number.to_string(), what: "error=EIO" };
+        let Some(director) = bed.director_under(&data, &fault) else { continue };
+        let ran = bed.transfer(&director, &[]);
+        if ran.code != Some(3) {
+            failed += 1;
+            assert_refused(&what, ran.code, &ran.err, "");
+        }
+        mend(director.service.id());
+        finish(&what, |more| bed.transfer(&director, more));
+        director.stop();
+        bed.assert_sound(&what, &data);
+        let calls = complete(&bed.log());
+        for path in injected(&calls).iter().filter(|path| path.contains("/segments/")) {
+            segments += 1;
+            assert!(!Path::new(path).is_file(), "{what}: {path} is kept");
         }
     }
-    assert!(failed >= 3 && segments >= 1, "{failed} transfers failed, {segments} of them in a segment");
+    assert!(failed >= 2 && segments >= 1, "{failed} transfers failed, {segments} of them in a segment");
+}
+
+/// Returns the files that calls in a log were made to fail on. A call may be split over two lines of its thread.
+fn injected(calls: &str) -> Vec<String> {
+    let mut of_thread: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut found = Vec::new();
+    for line in calls.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        if let Some((path, _)) = rest.split_once("</").and_then(|(_, path)| path.split_once('>')) {
+            of_thread.insert(thread, path);
+        }
+        if line.contains("(INJECTED)") {
+            found.extend(of_thread.get(thread).map(|path| format!("/{path}")));
+        }
+    }
+    found
+}
+
+/// Takes the fault away from a process that goes on.
+fn mend(process: u32) {
+    let tracer = || {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+        line.expect("a tracer").trim().to_owned()
+    };
+    let found = tracer();
+    assert_ne!(found, "0", "nobody traces it");
+    Tool::new("kill").expect("kill").args(["-TERM", &found]).run().expect("it is told");
+    let started = Instant::now();
+    while tracer() != "0" {
+        assert!(started.elapsed() < RECOVERY, "it is still traced");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A director on a read-only disk does not start, and says why.
