@@ -84,6 +84,8 @@ pub(crate) enum Verb {
     Doctor(DoctorArgs),
     /// Verify evidence offline, alone or against a vault.
     Verify(VerifyArgs),
+    /// Read everything that a director keeps, and say what is not as it was written.
+    Scrub(ScrubArgs),
     /// Write a VM from a vault to an image file.
     Export(ExportArgs),
     /// Serve the disks of a VM from a vault over NBD, to be read.
@@ -286,6 +288,14 @@ pub(crate) struct VerifyArgs {
     /// The destination's public key must be this one.
     #[arg(long, value_name = "KEY", env = "AIRLOCK_DESTINATION_KEY")]
     pub(crate) destination_key: Option<String>,
+}
+
+/// Flags of `scrub`.
+#[derive(Debug, Args)]
+pub(crate) struct ScrubArgs {
+    /// The director's directory. It may run.
+    #[arg(long, visible_alias = "vault", value_name = "DIR", env = "AIRLOCK_DATA")]
+    pub(crate) data: PathBuf,
 }
 
 /// Flags of `export`.

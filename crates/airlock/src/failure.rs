@@ -77,7 +77,27 @@ impl Failure {
             std::io::ErrorKind::PermissionDenied => Code::NotAuthorised,
             _ => Code::Error,
         };
-        Self::new(code, format!("cannot {what} {}: {error}", path.display()))
+        Self::new(code, format!("cannot {what} {}: {error}", path.display())).hint_at_disk(error)
+    }
+
+    /// Says what to do about a disk that is full, read-only or broken.
+    fn hint_at_disk(self, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let broken = rustix::io::Errno::IO.raw_os_error();
+        match error.kind() {
+            StorageFull | QuotaExceeded => self.hint(
+                "make room there; nothing that was acknowledged is lost, and a transfer goes on with --resume",
+            ),
+            ReadOnlyFilesystem => self.hint(
+                "mount it so that it can be written; nothing that was acknowledged is lost, and a transfer goes on \
+                 with --resume",
+            ),
+            _ if error.raw_os_error() == Some(broken) => self.hint(
+                "the disk or what it is connected by fails: the kernel's log says more; what is whole is kept, and \
+                 `airlock scrub` says what is not",
+            ),
+            _ => self,
+        }
     }
 }
 
@@ -113,7 +133,12 @@ impl From<TransferError> for Failure {
                     RefusalKind::NotAuthorised => Code::NotAuthorised,
                     RefusalKind::Protocol | RefusalKind::Failed => Code::Error,
                 };
-                Self::of(code, &error).retried_if(code == Code::Busy)
+                let failure = Self::of(code, &error).retried_if(code == Code::Busy);
+                match refusal.kind {
+                    RefusalKind::Failed => failure
+                        .hint("the director's operator has to mend that; then --resume goes on from here"),
+                    _ => failure,
+                }
             }
             TransferError::NoDisk(_) => Self::of(Code::Usage, &error).hint(
                 "`airlock scan` inspects files and folders; --source-format raw takes the file as a disk",
@@ -140,6 +165,11 @@ impl From<DirectorError> for Failure {
             DirectorError::InUse(_) => {
                 Self::of(Code::Busy, &error).hint("one process at a time may use a director's directory")
             }
+            DirectorError::File { source, .. } => Self::of(Code::Error, &error).hint_at_disk(source),
+            DirectorError::Database(_) => Self::of(Code::Error, &error).hint(
+                "look for a full, read-only or broken disk below the director's directory; `airlock scrub` says what of \
+                 it is not as it was written",
+            ),
             _ => Self::of(Code::Error, &error),
         }
     }

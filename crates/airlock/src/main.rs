@@ -18,6 +18,7 @@ use failure::{Code, Failure};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    leave_no_core();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -41,6 +42,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Keeps the bytes of guests that are in memory out of a core dump.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Lowering a limit is always allowed; a kernel that says otherwise leaves it as it was.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
 fn start_log(cli: &Cli) {
     let default = if cli.verbose { "info" } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("AIRLOCK_LOG")
@@ -58,6 +66,7 @@ fn run(cli: Cli) -> Result<Code, Failure> {
         Verb::Pair(args) => verbs::pair::run(context, &args),
         Verb::Doctor(args) => verbs::doctor::run(context, &args),
         Verb::Verify(args) => verbs::verify::run(context, &args),
+        Verb::Scrub(args) => verbs::scrub::run(context, &args),
         Verb::Export(args) => verbs::export::run(context, &args),
         Verb::ServeNbd(args) => verbs::serve_nbd::run(context, &args),
         Verb::List(args) => verbs::list::run(context, &args),

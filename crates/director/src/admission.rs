@@ -107,6 +107,7 @@ impl Director {
             transfer_key,
             next_segment: Arc::new(AtomicU32::new(numbers.last().map_or(0, |last| last + 1))),
             streams: AtomicUsize::new(0),
+            undurable: AtomicUsize::new(0),
             vault_has_chunks: self.ledger.has_chunks(tenant)?,
             quota: vdc.quota,
             brought: AtomicU64::new(content.durable_bytes()),

@@ -54,6 +54,8 @@ pub(crate) struct Chamber {
     pub(crate) transfer_key: Key,
     pub(crate) next_segment: Arc<AtomicU32>,
     pub(crate) streams: AtomicUsize,
+    /// Chunks that were stored and are not known to be durable.
+    pub(crate) undurable: AtomicUsize,
     /// Whether this tenant's vault has anything to look up.
     pub(crate) vault_has_chunks: bool,
     pub(crate) content: Mutex<Content>,

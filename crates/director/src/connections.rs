@@ -30,6 +30,8 @@ pub(crate) enum Cut {
     Ended,
     /// The director stops.
     Stopping,
+    /// The director could not write what another connection of the transfer brought.
+    Fault,
 }
 
 impl Cut {
@@ -38,12 +40,14 @@ impl Cut {
             Self::Revoked | Self::Expired | Self::Cancelled => RefusalKind::NotAuthorised,
             Self::Breach | Self::Ended => RefusalKind::Protocol,
             Self::Paused | Self::Stopping => RefusalKind::Busy,
+            Self::Fault => RefusalKind::Failed,
         }
     }
 
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Revoked => "the credential was revoked",
+            Self::Fault => "the director cannot write what it receives",
             Self::Expired => "the credential has expired",
             Self::Paused => "the transfer is paused; once it is resumed there, --resume goes on from here",
             Self::Cancelled => "the transfer was cancelled, and what had arrived is discarded",

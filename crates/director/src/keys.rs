@@ -75,10 +75,15 @@ pub(crate) fn load_or_create(path: &Path) -> Result<Key, Error> {
     }
     let key = random();
     let mut file = create_private(path)?;
-    file.write_all(format!("{}\n", hex::encode(*key)).as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(Error::file("write", path))?;
-    sync_parent(path)?;
+    let text = Zeroizing::new(format!("{}\n", hex::encode(*key)));
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = written.map_err(Error::file("write", path)).and_then(|()| sync_parent(path));
+    if let Err(error) = written {
+        // It may be there now and gone after a crash: nothing may be sealed under it. If it cannot be
+        // removed either, it is not read as a key unless it is whole.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
     Ok(key)
 }
 

@@ -123,12 +123,12 @@ impl Ledger {
 
     /// Says whether the file of a closed ledger is, byte for byte, what it was when it was closed.
     /// One that is open, or that a crash left open, has nothing to be compared with.
-    pub(crate) fn is_as_closed(path: &Path) -> Result<bool, Error> {
+    pub(crate) fn is_as_closed(path: &Path) -> Result<Option<bool>, Error> {
         match std::fs::read_to_string(digest_path(path)) {
-            Ok(expected) => Ok(digest_of(path)? == expected),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            Ok(expected) => Ok(Some(digest_of(path)? == expected)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             // A digest that is no text any more was altered itself.
-            Err(_) => Ok(false),
+            Err(_) => Ok(Some(false)),
         }
     }
 
@@ -317,6 +317,14 @@ impl Ledger {
         Ok(names.collect::<Result<_, _>>()?)
     }
 
+    /// Returns the tenants that have a VM here.
+    pub(crate) fn tenants_with_vms(&self) -> Result<Vec<String>, Error> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("select distinct tenant from vm order by tenant")?;
+        let tenants = statement.query_map([], |row| row.get(0))?;
+        Ok(tenants.collect::<Result<_, _>>()?)
+    }
+
     /// Returns the VMs of a tenant, newest generation last.
     pub(crate) fn vms(&self, tenant: &str) -> Result<Vec<VmRow>, Error> {
         let connection = self.lock();
@@ -345,7 +353,14 @@ impl Drop for Ledger {
         let closed = connection.pragma_update(None, "wal_checkpoint", "truncate").map_err(Error::from);
         let written = closed.and_then(|()| {
             let text = digest_of(&path)?;
-            std::fs::write(&digest, text).map_err(Error::file("write", &digest))
+            let temporary = path.with_extension("db.new");
+            let written =
+                std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &digest));
+            written.map_err(|error| {
+                // Half a digest would say that the ledger was altered.
+                let _ = std::fs::remove_file(&temporary);
+                Error::file("write", &digest)(error)
+            })
         });
         if let Err(error) = written {
             // The next clean close makes up for it; until then the file is checked as an open one.

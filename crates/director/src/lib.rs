@@ -48,12 +48,14 @@ mod manifest;
 mod recent;
 mod recheck;
 mod schema;
+mod scrub;
 mod sealed_disk;
 mod segment;
 mod segment_writer;
 mod server;
 mod session;
 mod source_report;
+mod sums;
 mod tenancy;
 mod vault;
 mod verdict;
@@ -64,6 +66,7 @@ pub use criteria::Renew;
 pub use error::Error;
 pub use ledger::VmRow;
 pub use recheck::Rechecked;
+pub use scrub::{Affected, Damage, Scrub, Scrubbed};
 pub use server::Server;
 pub use vault::{Check, VaultVm};
 pub use worker::WorkerConfig;
@@ -140,9 +143,10 @@ impl Director {
         let lock = lock(&directory)?;
         Document::parse(&config.policy_yaml)
             .map_err(|error| Error::damaged("the policy", error.to_string()))?;
+        let ledger = Ledger::open(&directory.join("state.db"))?;
         let director = Self {
-            key: SiteKey::from_seed(&keys::load_or_create(&directory.join("site.key"))?),
-            ledger: Ledger::open(&directory.join("state.db"))?,
+            key: SiteKey::from_seed(&sums::key(&ledger, &directory, "site.key")?),
+            ledger,
             segments: Arc::new(Segments::new(directory.join("segments"))),
             live: Mutex::default(),
             admission: Mutex::default(),
@@ -157,6 +161,10 @@ impl Director {
             _lock: lock,
         };
         director.recover()?;
+        // Whoever runs the director has made it for the fingerprints in findings.
+        if director.directory.join("fingerprint.key").exists() {
+            director.note_file("fingerprint.key")?;
+        }
         Ok(director)
     }
 
@@ -205,12 +213,12 @@ impl Director {
     }
 
     fn tenant_key(&self, tenant: &str) -> Result<TenantKey, Error> {
-        let path = self.directory.join("tenants").join(format!("{tenant}.name.key"));
-        Ok(TenantKey(*keys::load_or_create(&path)?))
+        let name = format!("tenants/{tenant}.name.key");
+        Ok(TenantKey(*sums::key(&self.ledger, &self.directory, &name)?))
     }
 
     fn wrapping_key(&self, tenant: &str) -> Result<Key, Error> {
-        keys::load_or_create(&self.directory.join("tenants").join(format!("{tenant}.wrap.key")))
+        sums::key(&self.ledger, &self.directory, &format!("tenants/{tenant}.wrap.key"))
     }
 
     /// Returns what is remembered of a tenant's content. It is of no use without the tenant's key.
@@ -261,6 +269,7 @@ impl Director {
         if !own.exists() {
             write_private(&own, &authority.issue_director()?)?;
         }
+        self.note_file("tls/director.pem")?;
         let manager = tls.join("manager.pem");
         if !manager.exists() {
             write_private(&manager, &authority.issue_manager(DEFAULT_VDC)?)?;
@@ -280,6 +289,7 @@ impl Director {
             let (_, keep) = Authority::create()?;
             write_private(&path, &keep)?;
         }
+        self.note_file("tls/authority.pem")?;
         Ok(Authority::parse(&read(&path)?)?)
     }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// The version that this program writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Version 1: transfers, VMs and chunks of tenants that are known by their certificates.
 const FIRST: &str = "
@@ -64,6 +64,9 @@ insert into credential
 drop table peer;
 ";
 
+/// Version 3: what the files are that are written once, see [`crate::sums`].
+const THIRD: &str = "create table sum (path text primary key, blake3 text not null) strict;";
+
 /// Makes the tables, or brings those of an older version up to date; one transaction, all or nothing.
 pub(crate) fn bring_up(connection: &mut Connection, path: &Path) -> Result<(), Error> {
     debug_assert_eq!(DEFAULT_VDC, "default", "the tables name it");
@@ -73,7 +76,7 @@ pub(crate) fn bring_up(connection: &mut Connection, path: &Path) -> Result<(), E
         let why = format!("it has schema version {version}, newer than {VERSION}");
         return Err(Error::damaged(path.display().to_string(), why));
     }
-    for (number, step) in [(1, FIRST), (2, SECOND)] {
+    for (number, step) in [(1, FIRST), (2, SECOND), (3, THIRD)] {
         if version < number {
             transaction.execute_batch(step)?;
         }
@@ -116,6 +119,6 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
         let error = bring_up(&mut connection, Path::new("state.db")).unwrap_err();
-        assert_eq!(error.to_string(), "state.db is damaged: it has schema version 3, newer than 2");
+        assert_eq!(error.to_string(), "state.db is damaged: it has schema version 4, newer than 3");
     }
 }

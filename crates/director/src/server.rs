@@ -62,9 +62,13 @@ impl Server {
         let serving = Arc::clone(&self.director);
         let handoff: Handoff = Arc::new(move |mut link, peer| {
             let certificate = peer.certificate.unwrap_or_default();
-            if let Err(error) = serving.serve_certified(&mut link, &certificate) {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(peer = %peer.address, error, "connection ended early");
+            if let Err(failed) = serving.serve_certified(&mut link, &certificate) {
+                let error = &failed as &dyn std::error::Error;
+                if matches!(failed, Error::File { .. } | Error::Database(_)) {
+                    tracing::error!(peer = %peer.address, error, "this site's storage failed");
+                } else {
+                    tracing::warn!(peer = %peer.address, error, "connection ended early");
+                }
             }
         });
         let router = api::router(&self.director, self.identity.certificate_digest());

@@ -99,7 +99,7 @@ impl Director {
                 _ => RefusalKind::Failed,
             };
             // The peer may be the reason and gone; then nobody is there to be told.
-            let _ = link.send(&Message::Refuse(Refusal { kind, text: error.to_string() }), &[]);
+            let _ = link.send(&Message::Refuse(Refusal { kind, text: told(error) }), &[]);
         }
         served
     }
@@ -207,6 +207,11 @@ impl Director {
         };
         // Before the manager hears of it: it may send the end of the transfer at once.
         chamber.streams.fetch_sub(1, Ordering::AcqRel);
+        if let Err(Error::File { .. } | Error::Database(_)) = &served {
+            // What it brought may be lost, whatever a later call says: as after a crash, the transfer starts
+            // again from what the ledger says is durable.
+            self.connections.cut_others(&transfer, connection, Cut::Fault);
+        }
         if served.as_ref().is_err_and(connections::is_breach) {
             self.connections.cut_others(&transfer, connection, Cut::Breach);
         }
@@ -353,6 +358,7 @@ impl DataStream<'_, '_> {
             if self.chamber.content().has(&chunk.id) {
                 continue;
             }
+            self.chamber.undurable.fetch_add(1, Ordering::AcqRel);
             let stored = self.writer.append(chunk.id, chunk.content, &body[start..end])?;
             brought.push((self.chamber.content().add(stored.clone()), start..end));
             self.pending_bytes += u64::from(stored.length);
@@ -384,7 +390,9 @@ impl DataStream<'_, '_> {
                 return Ok(());
             }
             files.sync()?;
-            ledger.add_batch(&chamber.id, &chamber.transfer_key, &pending)
+            ledger.add_batch(&chamber.id, &chamber.transfer_key, &pending)?;
+            chamber.undurable.fetch_sub(pending.len(), Ordering::AcqRel);
+            Ok(())
         };
         self.syncing = Some((group, self.scope.spawn(sync)));
         Ok(())
@@ -396,6 +404,16 @@ impl DataStream<'_, '_> {
         syncing.join().expect("syncing does not panic")?;
         link.send(&Message::Durable { group }, &[])?;
         Ok(())
+    }
+}
+
+/// What a manager is told of an error. Where files of this site are is not for it to know; why they cannot be
+/// used is.
+fn told(error: &Error) -> String {
+    match error {
+        Error::File { what, source, .. } => format!("the director cannot {what} a file of its own: {source}"),
+        Error::Database(source) => format!("the director's database failed: {source}"),
+        error => error.to_string(),
     }
 }
 

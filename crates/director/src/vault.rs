@@ -103,7 +103,7 @@ impl<'a> Check<'a> {
     }
 
     fn check_ledger(&self, path: &Path, ledger: &Ledger) -> Result<Option<String>, Error> {
-        if !Ledger::is_as_closed(path)? {
+        if Ledger::is_as_closed(path)? == Some(false) {
             let path = path.display();
             return Ok(Some(format!("the ledger {path} was altered after the director closed it")));
         }
@@ -259,7 +259,7 @@ impl<'a> Check<'a> {
 }
 
 /// Says an error with its causes in one line.
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

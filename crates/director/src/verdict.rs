@@ -20,6 +20,7 @@ use airlock_model::{
 };
 use airlock_policy::{Cleared, Document, OnFail};
 use airlock_transfer::Message;
+use std::sync::atomic::Ordering;
 
 /// The reason in the record of a transfer whose rest was not waited for.
 const REFUSED_EARLY: &str = "refused before all of it had come, and the rest was not inspected here";
@@ -77,6 +78,10 @@ impl Director {
         (verdict, products): (&Report, &[String]),
         arrival: &mut Arrival,
     ) -> Result<(), Error> {
+        if chamber.undurable.load(Ordering::Acquire) > 0 {
+            let text = "a stream ended before what it had brought was durable; --resume sends that again";
+            return Err(Error::Conflict(text.into()));
+        }
         let mut writer = self.writer(chamber);
         let space = &chamber.hello.space;
         for ((member, root), claimed) in space.members().iter().zip(arrival.roots(space)).zip(&source.disks) {
@@ -252,7 +257,8 @@ impl Director {
             .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(Error::file("write", &path))?;
-        keys::sync_parent(&path)
+        keys::sync_parent(&path)?;
+        self.ledger.note_sum(&format!("evidence/{}.json", hex::encode(chamber.id)), evidence)
     }
 }
 

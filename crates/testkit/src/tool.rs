@@ -29,6 +29,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-img", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("prlimit", "util-linux"),
     ("rg", "ripgrep"),
     ("sfdisk", "fdisk"),
     ("sgdisk", "gdisk"),

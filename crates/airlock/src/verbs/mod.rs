@@ -20,6 +20,7 @@ mod recheck;
 pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod scan;
+pub(crate) mod scrub;
 pub(crate) mod serve_nbd;
 mod summary;
 pub(crate) mod transfer;

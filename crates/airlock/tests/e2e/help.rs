@@ -3,13 +3,14 @@
 use crate::support::Bench;
 
 /// Every verb, as people type it.
-const VERBS: [&[&str]; 23] = [
+const VERBS: [&[&str]; 24] = [
     &[],
     &["demo"],
     &["scan"],
     &["transfer"],
     &["director"],
     &["verify"],
+    &["scrub"],
     &["export"],
     &["list"],
     &["policy"],

@@ -3,6 +3,7 @@
 //! missing fails its tests with the name of its package.
 #![forbid(unsafe_code)]
 
+mod bed;
 mod bundle;
 mod cells;
 mod content;
@@ -10,12 +11,14 @@ mod criteria;
 mod crowd;
 mod demo;
 mod described;
+mod disk_faults;
 mod doctor;
 mod early;
 mod errors;
 mod evasion;
 mod false_director;
 mod help;
+mod hostile;
 mod inventory;
 mod jail;
 mod judges;
@@ -28,15 +31,18 @@ mod mutations;
 mod nbd;
 mod policy;
 mod progress;
+mod raw_device;
 mod remote;
 mod repatriation;
 mod reports;
 mod resume;
 mod rules;
 mod scan;
+mod scrub;
 mod service;
 mod sites;
 mod support;
+mod sweep;
 mod threats;
 mod transfer;
 mod units;

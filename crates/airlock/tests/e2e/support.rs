@@ -49,7 +49,7 @@ impl Bench {
         Run { command: self.command(verb), input: None }
     }
 
-    fn command(&self, verb: &str) -> Command {
+    pub(crate) fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_airlock"));
         for (name, _) in
             std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AIRLOCK_"))
@@ -73,20 +73,38 @@ impl Bench {
         namespace: Option<&str>,
         args: &[&OsStr],
     ) -> DirectorProcess {
+        let wrap = |command| within(namespace, command);
+        self.started(data, address, args, wrap).expect("the director says where it listens")
+    }
+
+    /// Starts a director in something, such as `strace`. Nothing if it ends before it listens.
+    pub(crate) fn director_wrapped(
+        &self,
+        data: &Path,
+        args: &[&OsStr],
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> Option<DirectorProcess> {
+        self.started(data, "127.0.0.1:0", args, wrap).ok()
+    }
+
+    fn started(
+        &self,
+        data: &Path,
+        address: &str,
+        args: &[&OsStr],
+        wrap: impl FnOnce(Command) -> Command,
+    ) -> airlock_testkit::Result<DirectorProcess> {
         let mut command = self.command("director");
         command.arg("--data").arg(data).args(["--listen", address]).args(args);
-        let command = within(namespace, command);
-        let mut service = Service::start("the director", command).expect("the director starts");
-        let line = service
-            .wait_for_line(START_LIMIT, |line| line.contains("airlock.director/1"))
-            .expect("the director says where it listens");
+        let mut service = Service::start("the director", wrap(command)).expect("the director starts");
+        let line = service.wait_for_line(START_LIMIT, |line| line.contains("airlock.director/1"))?;
         let hello: Value = serde_json::from_str(&line).expect("one JSON object");
         let text = |name: &str| hello[name].as_str().expect("a text").to_owned();
-        DirectorProcess {
+        Ok(DirectorProcess {
             url: format!("airlock://{}/default", text("address")),
             identity: text("identity").into(),
             service,
-        }
+        })
     }
 
     /// Starts a transfer as a child that can be killed.
