@@ -34,6 +34,7 @@ mod resume;
 mod rules;
 mod scan;
 mod service;
+mod signatures;
 mod sites;
 mod support;
 mod threats;
