@@ -11,6 +11,7 @@ pub(crate) const TEST: &[&str] = &[
     "btrfs-progs",
     "busybox-static",
     "bzip2",
+    "clamav",
     "cpio",
     "curl",
     "db5.3-util",

@@ -157,6 +157,9 @@ pub(crate) struct RuleArgs {
     /// A list of SHA-256, SHA-1 or MD5 hashes of malicious files (ClamAV .hsb/.hdb, or one hash a line). May be given often.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_HASH_LIST", value_delimiter = ':')]
     pub(crate) hash_list: Vec<PathBuf>,
+    /// Signatures of malicious files in a format of ClamAV (.hdb, .hsb, .mdb, .msb, .ndb). May be given often.
+    #[arg(long, value_name = "FILE", env = "AIRLOCK_SIGNATURES", value_delimiter = ':')]
+    pub(crate) signatures: Vec<PathBuf>,
     /// A list of exact data (see `airlock rules edm`), beside those of the rulebooks of this site. May be given
     /// often.
     #[arg(long, value_name = "FILE", env = "AIRLOCK_EXACT_DATA", value_delimiter = ':')]

@@ -5,7 +5,10 @@ use crate::failure::{Code, Failure};
 use airlock_checks::exact::ExactList;
 use airlock_checks::fingerprints::Prints;
 use airlock_checks::memo::{Found, MEMO_BYTES, Memo};
-use airlock_checks::{Book, Rules, System, malware::HashList};
+use airlock_checks::{
+    Book, Rules, System,
+    malware::{Bodies, HashList, load_signatures},
+};
 use airlock_director::{Director, VaultVm};
 use airlock_disk::Format;
 use airlock_evidence::SiteKey;
@@ -110,6 +113,15 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
             Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
         })?;
     }
+    let mut bodies = Bodies::default();
+    for path in &args.signatures {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::io("read signatures", path, &error))?;
+        load_signatures(path, &text, &mut hashes, &mut bodies).map_err(|error| {
+            let failure = Failure::of(Code::Error, &error);
+            Failure { text: format!("{}: {}", path.display(), failure.text), ..failure }
+        })?;
+    }
     let exact_key = args.exact_key.as_deref().map(read_key).transpose()?;
     let mut exact = Vec::new();
     for path in &args.exact_data {
@@ -120,7 +132,7 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
     let mut system = System::default();
     let mut used = Vec::new();
     for book in rulebooks(home)? {
-        let mut found = take(&book, args, &mut hashes, &mut system)?;
+        let mut found = take(&book, args, (&mut hashes, &mut bodies), &mut system)?;
         let members = |kind| book.read(kind).map_err(|error| Failure::of(Code::Error, &error));
         for (member, bytes) in members(Kind::Documents)? {
             let set = Prints::from_bytes(bytes);
@@ -150,7 +162,12 @@ pub(crate) fn rules(args: &RuleArgs, home: &Path) -> Result<Arc<Rules>, Failure>
         system = system.with_entitlements(entitlements(&text)?, &text);
     }
     Ok(Arc::new(
-        Rules::new(*key, hashes).with_exact(exact).with_prints(prints).with_system(system).with_books(used),
+        Rules::new(*key, hashes)
+            .with_bodies(bodies)
+            .with_exact(exact)
+            .with_prints(prints)
+            .with_system(system)
+            .with_books(used),
     ))
 }
 
@@ -204,7 +221,7 @@ pub(crate) fn prints(path: &Path) -> Result<Prints, Failure> {
 fn take(
     book: &Rulebook,
     args: &RuleArgs,
-    hashes: &mut HashList,
+    (hashes, bodies): (&mut HashList, &mut Bodies),
     system: &mut System,
 ) -> Result<bool, Failure> {
     let name = &book.manifest().name;
@@ -218,6 +235,11 @@ fn take(
     let mut used = false;
     for (member, bytes) in read(Kind::Hashes)? {
         hashes.load(&text(&member, bytes)?).map_err(|error| wrong(&member, &error))?;
+        used = true;
+    }
+    for (member, bytes) in read(Kind::Signatures)? {
+        let text = text(&member, bytes)?;
+        load_signatures(Path::new(&member), &text, hashes, bodies).map_err(|error| wrong(&member, &error))?;
         used = true;
     }
     let wanted =

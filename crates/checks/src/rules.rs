@@ -3,7 +3,7 @@
 use crate::detectors::{builtin, rules_digest};
 use crate::exact::ExactList;
 use crate::fingerprints::Prints;
-use crate::malware::HashList;
+use crate::malware::{Bodies, HashList};
 use crate::system::System;
 use airlock_decode::SIGNATURES;
 use airlock_inspect::{Detector, Engine, EngineConfig, Literal};
@@ -18,6 +18,7 @@ pub struct Rules {
     /// Built when it is first asked for: most sites ask for a part of it only.
     engine: Arc<OnceLock<Engine>>,
     hashes: Arc<HashList>,
+    bodies: Arc<Bodies>,
     exact: Arc<Vec<ExactList>>,
     prints: Arc<Vec<Prints>>,
     system: Arc<System>,
@@ -49,6 +50,7 @@ impl Rules {
             engine: Arc::default(),
             config,
             hashes: Arc::new(hashes),
+            bodies: Arc::default(),
             exact: Arc::default(),
             prints: Arc::default(),
             system: Arc::default(),
@@ -69,6 +71,12 @@ impl Rules {
             return self.clone();
         }
         Self { engine: Arc::new(engine(wanted, &self.config).into()), ..self.clone() }
+    }
+
+    /// Adds signatures over the bytes of objects.
+    #[must_use]
+    pub fn with_bodies(self, bodies: Bodies) -> Self {
+        Self { bodies: Arc::new(bodies), ..self }
     }
 
     /// Adds lists of exact data.
@@ -110,6 +118,11 @@ impl Rules {
         &self.hashes
     }
 
+    /// Returns the signatures over the bytes of objects.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
     /// Returns the lists of exact data.
     pub fn exact(&self) -> &[ExactList] {
         &self.exact
@@ -130,13 +143,17 @@ impl Rules {
         &self.books
     }
 
-    /// Returns what identifies the rules for contents: the built-in ones, the hash lists, the lists
-    /// of exact data, the fingerprints of documents, and what is opened to look inside.
+    /// Returns what identifies the rules for contents: the built-in ones, the hash lists and
+    /// signatures, the lists of exact data, the fingerprints of documents, and what is opened to look inside.
     pub fn content_digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("airlock 2026-11 rules v1");
         hasher.update(&rules_digest());
         hasher.update(airlock_decode::VERSION.as_bytes());
         hasher.update(&self.hashes.digest());
+        if !self.bodies.is_empty() {
+            hasher.update(b"bodies");
+            hasher.update(&self.bodies.digest());
+        }
         for list in self.exact() {
             hasher.update(b"exact");
             hasher.update(&list.digest());

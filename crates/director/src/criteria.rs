@@ -80,7 +80,7 @@ impl Criteria {
         let offer = |Installed { name, trusted, book }: Installed| {
             let book = book.ok()?;
             let manifest = book.manifest();
-            let is_public = |kind| matches!(kind, Kind::Feeds | Kind::Hashes);
+            let is_public = |kind| matches!(kind, Kind::Feeds | Kind::Hashes | Kind::Signatures);
             manifest.members.iter().all(|member| is_public(member.kind)).then(|| OfferedBook {
                 version: manifest.version,
                 digest: format!("blake3:{}", hex::encode(book.digest())),

@@ -19,6 +19,8 @@ pub enum Kind {
     Feeds,
     /// A list of hashes of malicious files.
     Hashes,
+    /// Signatures of malicious files; the end of its name says of which kind.
+    Signatures,
     /// Entitlements of a tenant.
     Entitlements,
     /// Keyed hashes of values of a customer's own, as `airlock rules edm` writes them.
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::Feeds => "feeds",
             Self::Hashes => "hashes",
+            Self::Signatures => "signatures",
             Self::Entitlements => "entitlements",
             Self::Exact => "exact",
             Self::Documents => "documents",

@@ -33,7 +33,7 @@ pub(crate) struct DirectorArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirectorVerb {
     /// Judge what is kept by the rules and policies of today, and say what would be refused; nothing is changed.
-    Recheck(RecheckArgs),
+    Recheck(Box<RecheckArgs>),
     /// Make a token of the provider, good for everything that the REST API does.
     Token(TokenArgs),
 }

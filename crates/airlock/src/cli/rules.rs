@@ -92,6 +92,9 @@ pub(crate) struct BuildRulesArgs {
     /// A list of hashes of malicious files. May be given often.
     #[arg(long, value_name = "FILE")]
     pub(crate) hash_list: Vec<PathBuf>,
+    /// Signatures of malicious files in a format of ClamAV (.hdb, .hsb, .mdb, .msb, .ndb). May be given often.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signatures: Vec<PathBuf>,
     /// Entitlements of the tenant.
     #[arg(long, value_name = "FILE")]
     pub(crate) entitlements: Option<PathBuf>,

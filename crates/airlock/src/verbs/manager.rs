@@ -83,6 +83,7 @@ fn flags(args: &ManagerArgs) -> Vec<OsString> {
         policy,
         fingerprint_key,
         hash_list,
+        signatures,
         exact_data,
         exact_key,
         documents,
@@ -98,7 +99,12 @@ fn flags(args: &ManagerArgs) -> Vec<OsString> {
         ("--entitlements", entitlements),
     ];
     let single = single.into_iter().filter_map(|(flag, path)| path.as_ref().map(|path| (flag, path)));
-    let many = [("--hash-list", hash_list), ("--exact-data", exact_data), ("--documents", documents)];
+    let many = [
+        ("--hash-list", hash_list),
+        ("--signatures", signatures),
+        ("--exact-data", exact_data),
+        ("--documents", documents),
+    ];
     let many = many.into_iter().flat_map(|(flag, paths)| paths.iter().map(move |path| (flag, path)));
     let mut flags: Vec<OsString> =
         single.chain(many).flat_map(|(flag, path)| [flag.into(), path.clone().into_os_string()]).collect();

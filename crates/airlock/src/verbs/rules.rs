@@ -7,6 +7,7 @@ use crate::cli::{
 };
 use crate::failure::{Code, Failure};
 use crate::{output, site, stats};
+use airlock_checks::malware::{Bodies, HashList, load_signatures};
 use airlock_evidence::PublicKey;
 use airlock_model::Escaped;
 use airlock_rulebook::{Error, Imported, Input, Installed, Kind, Manifest, Rulebook, Store};
@@ -84,6 +85,7 @@ fn build(context: Context, args: &BuildRulesArgs) -> Result<Code, Failure> {
     let one = |kind, path: &Option<std::path::PathBuf>| path.clone().map(|path| Input { kind, path });
     let mut inputs: Vec<Input> = one(Kind::Feeds, &args.feeds).into_iter().collect();
     inputs.extend(args.hash_list.iter().map(|path| Input { kind: Kind::Hashes, path: path.clone() }));
+    inputs.extend(args.signatures.iter().map(|path| Input { kind: Kind::Signatures, path: path.clone() }));
     inputs.extend(one(Kind::Entitlements, &args.entitlements));
     inputs.extend(args.exact_data.iter().map(|path| Input { kind: Kind::Exact, path: path.clone() }));
     inputs.extend(args.documents.iter().map(|path| Input { kind: Kind::Documents, path: path.clone() }));
@@ -115,9 +117,9 @@ fn understand(input: &Input, args: &BuildRulesArgs) -> Result<(), Failure> {
     };
     match input.kind {
         Kind::Feeds => Index::open(path).map(drop).map_err(|error| wrong(&error)),
-        Kind::Hashes => {
-            airlock_checks::malware::HashList::default().load(&read()?).map_err(|error| wrong(&error))
-        }
+        Kind::Hashes => HashList::default().load(&read()?).map_err(|error| wrong(&error)),
+        Kind::Signatures => load_signatures(path, &read()?, &mut HashList::default(), &mut Bodies::default())
+            .map_err(|error| wrong(&error)),
         Kind::Documents => site::prints(path).map(drop),
         Kind::Exact => {
             let key = args.exact_key.as_deref().map(site::read_key).transpose()?;

@@ -64,11 +64,18 @@ fn the_record_is_the_same_with_and_without_a_jail() {
     let lax = bench.lax_policy();
     let list = bench.path("bad.hsb");
     fs::write(&list, "900150983cd24fb0d6963f7d28e17f72:3:Test.A\n").expect("write");
+    let signatures = bench.path("bad.ndb");
+    fs::write(&signatures, "Test.N:0:0:616263\n").expect("write");
 
     let run = |data: &str, more: &[&str]| {
         let data = bench.path(data);
         let mut args: Vec<&std::ffi::OsStr> = more.iter().map(AsRef::as_ref).collect();
-        let own = [("--policy", &policy), ("--hash-list", &list), ("--feeds", &feeds)];
+        let own = [
+            ("--policy", &policy),
+            ("--hash-list", &list),
+            ("--signatures", &signatures),
+            ("--feeds", &feeds),
+        ];
         for (flag, path) in own {
             args.extend([flag.as_ref(), path.as_os_str()]);
         }
@@ -90,7 +97,8 @@ fn the_record_is_the_same_with_and_without_a_jail() {
     let counts = |record: &Value, key: &str| record["findings"]["counts"][key].as_u64().unwrap_or(0);
     assert!(counts(&jailed[0], "destination/hold") > 10, "{}", jailed[0]["findings"]["counts"]);
     let listed = jailed[1]["findings"]["listed"].to_string();
-    assert!(listed.contains("hash:Test.A") && listed.contains("bookworm-security has 5.4.1-1"), "{listed}");
+    assert!(listed.contains("hash:Test.A") && listed.contains("signature:Test.N"), "{listed}");
+    assert!(listed.contains("bookworm-security has 5.4.1-1"), "{listed}");
 }
 
 /// Kills the worker of a director as soon as it is in the jail.

@@ -40,6 +40,7 @@ mod rules;
 mod scan;
 mod scrub;
 mod service;
+mod signatures;
 mod sites;
 mod support;
 mod sweep;

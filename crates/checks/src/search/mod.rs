@@ -15,6 +15,7 @@ mod patterns;
 use crate::Rules;
 use crate::exact::ExactScanner;
 use crate::fingerprints::PrintsScanner;
+use crate::malware::Watcher;
 use airlock_inspect::{Engine, Match, Scanner, Signature};
 use airlock_policy::Effective;
 use patterns::{PatternScanner, Patterns};
@@ -46,7 +47,8 @@ impl<'r> Search<'r> {
         let exact = (!lists.is_empty()).then(|| ExactScanner::new(lists));
         let sets = self.rules.prints();
         let prints = (!sets.is_empty()).then(|| PrintsScanner::new(sets));
-        Searcher { engine, scanner: engine.scanner(), patterns, exact, prints }
+        let watcher = Watcher::new(self.rules);
+        Searcher { engine, scanner: engine.scanner(), patterns, exact, prints, watcher }
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct Searcher<'c> {
     patterns: Option<PatternScanner<'c>>,
     exact: Option<ExactScanner<'c>>,
     prints: Option<PrintsScanner<'c>>,
+    /// Looks at files and members as a whole.
+    pub(crate) watcher: Watcher<'c>,
 }
 
 impl Searcher<'_> {

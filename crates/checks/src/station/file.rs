@@ -4,19 +4,18 @@ use super::layers::{FileSource, Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::recall::Trace;
 use super::unit::{MATCHES_MAX, Worker, to_usize};
-use crate::malware::{ObjectHasher, hash_match};
+use crate::malware::Object;
 use crate::search::Searcher;
 use airlock_decode::Runs;
 use airlock_model::{ContentHash, Place, Reason};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 /// How far a file is scanned.
 struct Stream<'s> {
-    hasher: Option<ObjectHasher>,
+    object: Option<Object>,
     /// Where the scanner expects its next byte.
     expected: Option<u64>,
-    /// Bytes of the file that `hasher` has.
-    hashed: u64,
     /// Whether its beginning is that of something that can be opened.
     wanted: bool,
     /// Opens encoded runs in it.
@@ -58,12 +57,10 @@ impl<'a> Worker<'a> {
     ) -> Inspected {
         let search = self.search;
         let mut layers = Layers::new(search, scanners);
-        let hashes = search.rules().hashes();
         let limits = self.limits(place);
         let mut stream = Stream {
-            hasher: hashes.wants(place.size).then(|| hashes.hasher(place.size)),
+            object: self.scanner.watcher.object(place.size),
             expected: None,
-            hashed: 0,
             wanted: false,
             runs: Runs::new(&limits, &mut layers).told_of_signatures(),
         };
@@ -97,20 +94,20 @@ impl<'a> Worker<'a> {
             self.scanner.finish(&mut self.matches);
             stream.hear(&mut self.scanner);
         }
-        if let Some(mut hasher) = stream.hasher {
-            zeros(&mut hasher, place.size.saturating_sub(stream.hashed));
+        let mut limited = false;
+        if let Some(mut object) = stream.object {
+            object.zeros_until(place.size, &self.scanner.watcher);
             let readable = !pieces.iter().any(|piece| matches!(piece.content, Content::Unreadable));
-            let names = if readable { hasher.finish(hashes) } else { Vec::new() };
-            let engine = search.rules().engine();
-            self.matches.extend(names.iter().map(|name| hash_match(engine, name, place.size)));
+            limited = readable && !object.finish(&self.scanner.watcher, &mut self.matches);
         }
         let plain = std::mem::take(&mut self.matches);
         let (wanted, mut runs) = (stream.wanted, stream.runs);
         if wanted && !limits.containers {
-            let unscannable = [Reason::Unsupported].into();
+            let mut unscannable = BTreeSet::from([Reason::Unsupported]);
+            unscannable.extend(limited.then_some(Reason::Limit));
             return self.findings_of(place, &Layered { plain, unscannable, ..Layered::default() });
         }
-        let layered = if wanted {
+        let mut layered = if wanted {
             inspect_layers(search, scanners, &mut FileSource::new(self, place, pieces), plain)
         } else {
             let reasons = if runs.end() {
@@ -120,6 +117,7 @@ impl<'a> Worker<'a> {
             };
             layers.finish(plain, reasons)
         };
+        layered.unscannable.extend(limited.then_some(Reason::Limit));
         self.findings_of(place, &layered)
     }
 
@@ -160,14 +158,14 @@ impl<'a> Worker<'a> {
                 }
                 stream.expected = Some(run.logical + run.length);
             }
-            if let Some(hasher) = &mut stream.hasher {
-                zeros(hasher, run.logical.saturating_sub(stream.hashed));
+            if let Some(object) = &mut stream.object {
+                let watcher = &self.scanner.watcher;
+                object.zeros_until(run.logical, watcher);
                 if data {
-                    hasher.update(&self.buffer[at..at + length]);
+                    object.update(&self.buffer[at..at + length], watcher);
                 } else {
-                    zeros(hasher, run.length);
+                    object.zeros_until(run.logical + run.length, watcher);
                 }
-                stream.hashed = run.logical + run.length;
             }
             at += length;
         }
@@ -198,14 +196,4 @@ fn head<'b>(piece: &Piece, bytes: &'b [u8]) -> &'b [u8] {
         end = run.logical + run.length;
     }
     &bytes[..to_usize(end).min(airlock_decode::HEAD_BYTES)]
-}
-
-/// Hashes a hole of a file.
-pub(super) fn zeros(hasher: &mut ObjectHasher, mut length: u64) {
-    let zeros = [0; 4096];
-    while length > 0 {
-        let count = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());
-        hasher.update(&zeros[..count]);
-        length -= count as u64;
-    }
 }

@@ -1,12 +1,12 @@
 //! Inspects what lies inside of a file: the layers that [`airlock_decode`] opens.
 //!
-//! Every layer is a stream of its own for a scanner, and an object of its own for the hash lists.
+//! Every layer is a stream of its own for a scanner, and an object of its own for hash lists and signatures.
 //! A value that is seen in a layer and in the one around it, because the inner one is a part of it
 //! or another spelling of it, is one finding.
 
 use super::outcome::{Content, Piece};
 use super::unit::{MATCHES_MAX, Worker, to_usize};
-use crate::malware::{ObjectHasher, hash_match};
+use crate::malware::Object;
 use crate::search::{Search, Searcher};
 use airlock_decode::{Layer, Limits, ReadAt, Relation, Sink};
 use airlock_inspect::Match;
@@ -48,8 +48,7 @@ struct Open {
     /// Where it begins in the layer around it.
     start: u64,
     relation: Relation,
-    bytes: u64,
-    hasher: Option<ObjectHasher>,
+    object: Option<Object>,
     matches: Vec<Match>,
     /// Matches of layers within that say the same as this one.
     told: Vec<Told>,
@@ -64,6 +63,8 @@ pub(super) struct Layers<'l, 'r> {
     inner: Vec<Inner>,
     /// Matches so far.
     count: usize,
+    /// Whether signatures did not come to an end with an object.
+    limited: bool,
 }
 
 /// Opens what is in `source`, in which `plain` was found.
@@ -101,17 +102,19 @@ impl<'l, 'r> Layers<'l, 'r> {
             at: 0,
             start: 0,
             relation: Relation::Decoded,
-            bytes: 0,
-            hasher: None,
+            object: None,
             matches: Vec::new(),
             told: Vec::new(),
         };
-        Self { search, scanners, open: vec![root], inner: Vec::new(), count: 0 }
+        Self { search, scanners, open: vec![root], inner: Vec::new(), count: 0, limited: false }
     }
 
     /// Ends with what was found in the content of the file itself, and with why not everything was
     /// opened.
-    pub(super) fn finish(mut self, mut plain: Vec<Match>, unscannable: BTreeSet<Reason>) -> Layered {
+    pub(super) fn finish(mut self, mut plain: Vec<Match>, mut unscannable: BTreeSet<Reason>) -> Layered {
+        if self.limited {
+            unscannable.insert(Reason::Limit);
+        }
         let root = self.open.pop().expect("the root stays open");
         let told = settle(&mut plain, root.told, true);
         let mut inner = self.inner;
@@ -128,19 +131,18 @@ impl Sink for Layers<'_, '_> {
             1 => (format!(" > {}", layer.name), layer.at),
             _ => (format!("{}@{} > {}", around.trail, layer.at, layer.name), around.at),
         };
-        let hashes = self.search.rules().hashes();
-        let hasher = (!hashes.is_empty()).then(|| hashes.hasher_of_any_size());
         if self.scanners.len() < layer.depth {
             self.scanners.push(self.search.scanner());
         }
-        self.scanners[layer.depth - 1].start(0);
+        let scanner = &mut self.scanners[layer.depth - 1];
+        scanner.start(0);
+        let object = scanner.watcher.layer(layer.depth);
         self.open.push(Open {
             trail: trail.into(),
             at,
             start: layer.at,
             relation: layer.relation,
-            bytes: 0,
-            hasher,
+            object,
             matches: Vec::new(),
             told: Vec::new(),
         });
@@ -148,9 +150,8 @@ impl Sink for Layers<'_, '_> {
 
     fn feed(&mut self, depth: usize, bytes: &[u8]) {
         let layer = &mut self.open[depth];
-        layer.bytes += bytes.len() as u64;
-        if let Some(hasher) = &mut layer.hasher {
-            hasher.update(bytes);
+        if let Some(object) = &mut layer.object {
+            object.update(bytes, &self.scanners[depth - 1].watcher);
         }
         // A file with so many findings is held as `unscannable: limit` anyway.
         if self.count <= MATCHES_MAX {
@@ -166,11 +167,9 @@ impl Sink for Layers<'_, '_> {
         self.scanners[self.open.len() - 1].finish(&mut layer.matches);
         self.count += layer.matches.len() - before;
         layer.matches.truncate(MATCHES_MAX + 1);
-        if let Some(hasher) = layer.hasher.take() {
-            let names = hasher.finish(self.search.rules().hashes());
-            layer
-                .matches
-                .extend(names.iter().map(|name| hash_match(self.search.rules().engine(), name, layer.bytes)));
+        if let Some(object) = layer.object.take() {
+            let watcher = &self.scanners[self.open.len() - 1].watcher;
+            self.limited |= !object.finish(watcher, &mut layer.matches);
         }
         let told = settle(&mut layer.matches, std::mem::take(&mut layer.told), false);
         let (trail, at, start, relation) = (&layer.trail, layer.at, layer.start, layer.relation);

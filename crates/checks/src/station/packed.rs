@@ -6,11 +6,9 @@
 //! piece that does not unpack is inspected as it is stored, and the file is unscannable.
 
 use super::RETAINED_BYTES;
-use super::file::zeros;
 use super::layers::{Layered, Layers, inspect_layers};
 use super::outcome::{Content, Inspected, Piece};
 use super::unit::{EDGE_CONTEXT_BYTES, Worker, is_zero, keep, to_usize};
-use crate::malware::hash_match;
 use crate::search::Searcher;
 use airlock_decode::Runs;
 use airlock_guest::{UnpackError, unpack};
@@ -208,13 +206,12 @@ impl<'a> Worker<'a> {
         let seen = vec![false; pieces.len()];
         let starts = pieces.iter().filter_map(|piece| Some(piece.runs.first()?.logical)).collect();
         let mut stored = Stored { pieces, retain, kept: VecDeque::new(), seen, starts };
-        let hashes = search.rules().hashes();
-        let mut hasher = hashes.wants(place.size).then(|| hashes.hasher(place.size));
+        let mut object = self.scanner.watcher.object(place.size);
         let mut slack = Slack::default();
         let (mut bytes, mut plain) = (Vec::new(), Vec::new());
         let mut unpacked: Option<Source> = None;
         let mut spares = Vec::new();
-        let (mut expected, mut hashed, mut complete) = (None, 0, true);
+        let (mut expected, mut complete) = (None, true);
         let runs = Runs::new(&self.limits(place), &mut layers);
         let mut whole = Whole { bytes: Vec::new(), too_long: false, runs };
         for of in place.packed {
@@ -254,21 +251,20 @@ impl<'a> Worker<'a> {
             self.feed(part);
             whole.add(of.logical, part);
             expected = Some(of.logical + of.length);
-            if let Some(hasher) = &mut hasher {
-                zeros(hasher, of.logical.saturating_sub(hashed));
-                hasher.update(part);
-                hashed = of.logical + of.length;
+            if let Some(object) = &mut object {
+                object.zeros_until(of.logical, &self.scanner.watcher);
+                object.update(part, &self.scanner.watcher);
             }
         }
         if expected.is_some() {
             self.scanner.finish(&mut self.matches);
         }
         stored.fetch_rest(self, place);
-        if let Some(mut hasher) = hasher.filter(|_| complete) {
-            zeros(&mut hasher, place.size.saturating_sub(hashed));
-            let engine = search.rules().engine();
-            self.matches
-                .extend(hasher.finish(hashes).iter().map(|name| hash_match(engine, name, place.size)));
+        if let Some(mut object) = object.filter(|_| complete) {
+            object.zeros_until(place.size, &self.scanner.watcher);
+            if !object.finish(&self.scanner.watcher, &mut self.matches) {
+                came_to.unscannable.insert(Reason::Limit);
+            }
         }
         let ended = whole.end();
         let found = std::mem::take(&mut self.matches);

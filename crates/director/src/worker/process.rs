@@ -110,7 +110,7 @@ impl Worker {
             fingerprint_key: task.fingerprint_key,
             memory_bytes: config
                 .memory_bytes
-                .saturating_add(THREAD_BYTES * ends.len() as u64)
+                .saturating_add((THREAD_BYTES + task.rules.window_bytes()) * ends.len() as u64)
                 .saturating_add(task.rules.list_bytes().saturating_mul(LIST_FACTOR)),
             cpu_seconds: CPU_SECONDS.saturating_add(gib.saturating_mul(CPU_SECONDS_PER_GIB)),
         };
