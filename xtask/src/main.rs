@@ -1,4 +1,4 @@
-//! The project's tasks: `test`, `tidy`, `deny`, `validators`, `fuzz`, `bench`.
+//! The project's tasks: `test`, `tidy`, `deny`, `validators`, `fuzz`, `bench`, `scoreboard`.
 //!
 //! `cargo xtask test` is everything that continuous integration runs. It installs
 //! the Debian packages that the tests need where it may, and says what is missing
@@ -11,6 +11,7 @@ mod deny;
 mod fuzz;
 mod packages;
 mod run;
+mod scoreboard;
 mod test;
 mod tidy;
 mod validators;
@@ -29,6 +30,8 @@ usage: cargo xtask TASK
                            every fuzz target for N seconds (20) each
   bench [scan|transfer|image|all] [--image FILE] [--runs N] [--only NAME]
                            Airlock beside the tools it replaces; writes docs/benchmarks.md
+  scoreboard [--depth short|long]
+                           what holds under fault, N of N; writes docs/scoreboard.md
 ";
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn dispatch(words: &[&str]) -> Result<()> {
         ["validators"] => validators::ensure(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["scoreboard", rest @ ..] => scoreboard::run(rest),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             Ok(())

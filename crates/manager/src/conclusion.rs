@@ -89,6 +89,9 @@ impl Expected<'_> {
 
     /// Says what of a proposed record is not true, as far as this site can tell.
     fn check(&self, statement: &Statement) -> Result<(), String> {
+        // First: of what was not sent any more, nothing else in it can be true.
+        let kept = statement.predicate.transfer.state.starts_with("active");
+        must(!(kept && self.stopped), "the refusal")?;
         contradictions(statement)?;
         let (predicate, offer) = (&statement.predicate, self.offer);
         let transfer = &predicate.transfer;
@@ -109,7 +112,7 @@ impl Expected<'_> {
             "discarded" | "rejected" | "failed" => false,
             _ => return must(false, "how it ended"),
         };
-        must(!(kept && (self.stopped || self.own.decision == Decision::Terminate)), "the refusal")?;
+        must(!(kept && self.own.decision == Decision::Terminate), "the refusal")?;
         must(!(kept && transfer.decision == Decision::Terminate), "the decision")?;
         let space = offer.source.space();
         must(predicate.disks.len() == self.own.disks.len(), "the disks")?;
